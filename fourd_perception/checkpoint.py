@@ -1,0 +1,144 @@
+"""One file holds the weights and everything that is needed to run them.
+
+A checkpoint is a safetensors file: no pickle is ever read. Its metadata has one entry of JSON, the
+`ModelCard`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fourd_perception import models
+from fourd_perception.errors import InputError
+from fourd_perception.parameters import from_mapping, to_mapping
+from fourd_perception.preprocess import PreprocessConfig
+from fourd_perception.stream.window import ClipConfig
+
+_METADATA_KEY = "fourd_perception"
+_FORMAT = 1
+
+
+class CheckpointError(InputError):
+    """A file is not a checkpoint of ours, or does not fit the code or the task."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a checkpoint says of itself; the node takes everything from it."""
+
+    name: str
+    architecture: str
+    task: str
+    classes: tuple[str, ...]
+    model: dict[str, Any]
+    clip: ClipConfig
+    preprocess: PreprocessConfig
+    trained_on: dict[str, Any]
+    accuracy: dict[str, Any]
+    format: int = _FORMAT
+
+    def __post_init__(self) -> None:
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes: expected different names, got {list(self.classes)}")
+        if self.format != _FORMAT:
+            raise ValueError(
+                f"format {self.format}, this version reads {_FORMAT}: "
+                "update fourd_perception or train the model again"
+            )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in evaluation mode, and its card."""
+
+    card: ModelCard
+    model: nn.Module
+
+
+def save(path: str | Path, model: nn.Module, card: ModelCard, *, half: bool = True) -> None:
+    """Write weights and card to `path`, whole or not at all.
+
+    half: matrices are kept in half precision; vectors (normalisation, biases) stay float32.
+    """
+
+    def kept(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().cpu().contiguous()
+        narrow = half and tensor.is_floating_point() and tensor.dim() > 1
+        return tensor.half() if narrow else tensor
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    state = {name: kept(tensor) for name, tensor in model.state_dict().items()}
+    save_file(state, temporary, {_METADATA_KEY: json.dumps(to_mapping(card))})
+    os.replace(temporary, path)
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
+    """Read a checkpoint and build its model, float32, in evaluation mode, on `device`.
+
+    Raises CheckpointError where the file is missing, is not ours, or does not fit.
+    """
+    card, state = _read(Path(path))
+    try:
+        model = models.build(card.architecture, card.model, len(card.classes))
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor
+             for name, tensor in state.items()}  # fmt: skip
+    _check_fit(path, model.state_dict(), state)
+    model.load_state_dict(state)
+    return Checkpoint(card, model.eval().to(device))
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """The card alone, without the weights. Raises CheckpointError as `load` does."""
+    return _read(Path(path), weights=False)[0]
+
+
+def _read(path: Path, weights: bool = True) -> tuple[ModelCard, dict[str, Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; expected a .safetensors checkpoint")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            text = (file.metadata() or {}).get(_METADATA_KEY)
+            state = {name: file.get_tensor(name) for name in file.keys()} if weights else {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a safetensors file, or damaged ({error}); copy it again, "
+            "or train one with training/finetune.py"
+        ) from None
+    if text is None:
+        raise CheckpointError(
+            f"{path}: a safetensors file of another program (no '{_METADATA_KEY}' metadata); "
+            "train one with training/finetune.py"
+        )
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: its metadata is not JSON: {error}") from None
+    return from_mapping(ModelCard, document, f"{path}: metadata"), state
+
+
+def _check_fit(path: str | Path, wanted: dict[str, Tensor], got: dict[str, Tensor]) -> None:
+    problems = [f"'{name}' is missing" for name in wanted.keys() - got.keys()]
+    problems += [f"'{name}' is unknown" for name in got.keys() - wanted.keys()]
+    problems += [
+        f"'{name}' is {tuple(got[name].shape)}, the card's model wants {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & got.keys()
+        if got[name].shape != wanted[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(
+            f"{path}: weights and card disagree: {'; '.join(sorted(problems)[:3])}{more}"
+        )

@@ -1,0 +1,31 @@
+"""What a user can get wrong, said in one line."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+
+
+class InputError(Exception):
+    """Something that was given cannot be used.
+
+    The message is one line that says what, where, what was expected, what was got and what to do.
+    Tools print it and end with exit code 2; nodes refuse the transition or count the message.
+    """
+
+
+def command(main: Callable[[], int | None]) -> Callable[[], int]:
+    """Make `main` an entry point: an InputError becomes one line on stderr and exit code 2."""
+
+    @functools.wraps(main)
+    def entry_point() -> int:
+        try:
+            return main() or 0
+        except InputError as error:
+            print(f"{main.__module__.rpartition('.')[2]}: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            return 130
+
+    return entry_point

@@ -1,0 +1,214 @@
+"""Configuration, said once.
+
+A frozen dataclass whose fields are made by `param` is the configuration. From it come the check of
+a YAML file or of a checkpoint's metadata, ROS parameter descriptors, `--help` and README tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from fourd_perception.errors import InputError
+
+_METADATA = "fourd_perception.parameter"
+_SCALARS = (bool, int, float, str)
+Config = TypeVar("Config")
+
+
+class ConfigError(InputError):
+    """A configuration names an unknown key, or gives a value of a wrong type or range."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What is known of one configuration value besides its name and type."""
+
+    description: str
+    unit: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    choices: tuple[str, ...] = ()
+    changeable: bool = False
+    """Whether a running node may change it; the others are read-only once it is configured."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter of a configuration class, under its dotted name."""
+
+    name: str
+    type: Any
+    default: Any
+    parameter: Parameter
+
+
+def param(
+    default: Any,
+    description: str,
+    *,
+    unit: str = "",
+    at_least: float | None = None,
+    at_most: float | None = None,
+    choices: tuple[str, ...] = (),
+    changeable: bool = False,
+) -> Any:
+    """A dataclass field with everything that ROS, YAML, `--help` and the README say about it.
+
+    `default` may be `dataclasses.MISSING` for a value that must be given.
+    """
+    parameter = Parameter(description, unit, at_least, at_most, choices, changeable)
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata={_METADATA: parameter})
+    return dataclasses.field(default=default, metadata={_METADATA: parameter})
+
+
+def entries(config_class: type, prefix: str = "") -> Iterator[Entry]:
+    """All parameters of a configuration class, nested classes under dotted names."""
+    types = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        kind = types[field.name]
+        if dataclasses.is_dataclass(kind):
+            yield from entries(typing.cast(type, kind), f"{prefix}{field.name}.")
+        else:
+            yield Entry(prefix + field.name, kind, field.default, field.metadata[_METADATA])
+
+
+def from_mapping(config_class: type[Config], mapping: Mapping[str, Any], where: str) -> Config:
+    """A checked instance of `config_class` from nested mappings, as YAML and JSON give them.
+
+    `where` opens every error message (a file's path, a node's name). Missing keys take their
+    defaults. Raises ConfigError on an unknown or missing key, a wrong type, or a bad range.
+    """
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{where}: expected a mapping of names to values, got {mapping!r}")
+    types = typing.get_type_hints(config_class)
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, config_class))}
+    for key in mapping:
+        if key not in fields:
+            raise ConfigError(f"{where}: unknown key '{key}'{_nearest(str(key), list(fields))}")
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in mapping:
+            path = f"{where}: {name}"
+            values[name] = check(mapping[name], types[name], field.metadata.get(_METADATA), path)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where}: '{name}' is missing; it has no default")
+    try:
+        return config_class(**values)
+    except ValueError as error:  # a rule between fields, from __post_init__
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def check(value: Any, kind: Any, parameter: Parameter | None, where: str) -> Any:
+    """`value` as a `kind` (a scalar, a tuple of scalars, or a configuration class), or ConfigError."""
+    if dataclasses.is_dataclass(kind):
+        if isinstance(value, typing.cast(type, kind)):
+            return value
+        return from_mapping(typing.cast(type, kind), value, where)
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        if isinstance(value, str) or not hasattr(value, "__iter__"):
+            raise ConfigError(f"{where}: expected a list of {item.__name__}, got {value!r}")
+        return tuple(
+            check(one, item, parameter, f"{where}[{index}]") for index, one in enumerate(value)
+        )
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise ConfigError(f"{where}: expected a mapping of names to values, got {value!r}")
+        return dict(value)
+    return _check_scalar(value, kind, parameter, where)
+
+
+def _check_scalar(value: Any, kind: Any, parameter: Parameter | None, where: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind not in _SCALARS or type(value) is not kind:
+        raise ConfigError(f"{where}: expected {kind.__name__}, got {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise ConfigError(f"{where}: expected a finite number, got {value}")
+    if parameter is None:
+        return value
+    low, high = parameter.at_least, parameter.at_most
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ConfigError(f"{where}: expected {range_text(parameter)}, got {value}")
+    if parameter.choices and value not in parameter.choices:
+        choices = ", ".join(parameter.choices)
+        raise ConfigError(
+            f"{where}: expected one of {choices}; got '{value}'"
+            f"{_nearest(str(value), list(parameter.choices))}"
+        )
+    return value
+
+
+def range_text(parameter: Parameter) -> str:
+    """'1 to 256', 'at least 0', 'at most 1', 'one of a, b', or ''."""
+    if parameter.choices:
+        return "one of " + ", ".join(parameter.choices)
+    low, high = parameter.at_least, parameter.at_most
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    if low is not None:
+        return f"at least {low:g}"
+    return f"at most {high:g}" if high is not None else ""
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The inverse of `from_mapping`: plain dictionaries, lists and scalars."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return to_mapping(value)
+        return [plain(one) for one in value] if isinstance(value, tuple) else value
+
+    return {field.name: plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def load_yaml(
+    config_class: type[Config], path: str | Path, overrides: tuple[str, ...] = ()
+) -> Config:
+    """Read and check a YAML configuration file; `overrides` are 'dotted.name=value' texts."""
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: expected name=value")
+        *parents, last = name.strip().split(".")
+        section = document
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"--set {override}: '{parent}' is a value, not a section")
+        section[last] = yaml.safe_load(text)
+    return from_mapping(config_class, document, str(path))
+
+
+def markdown_table(config_class: type) -> str:
+    """The parameters as a Markdown table: name, default, unit, range, meaning."""
+    rows = ["| parameter | default | unit | range | meaning |", "| --- | --- | --- | --- | --- |"]
+    for entry in entries(config_class):
+        given = "required" if entry.default is dataclasses.MISSING else f"`{entry.default!r}`"
+        parameter = entry.parameter
+        meaning = parameter.description + (" (changeable)" if parameter.changeable else "")
+        rows.append(
+            f"| `{entry.name}` | {given} | {parameter.unit} | {range_text(parameter)} | {meaning} |"
+        )
+    return "\n".join(rows)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"

@@ -1,0 +1,139 @@
+"""Frames in, recognitions out. No ROS here: the node, the tools and the tests are thin shells."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fourd_perception.checkpoint import Checkpoint
+from fourd_perception.parameters import param
+from fourd_perception.preprocess import preprocess
+from fourd_perception.stream.frame import Frame
+from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """How the pipeline runs a model; what the model is, its checkpoint says."""
+
+    clip_frames: int = param(0, "frames in a window; 0: the model's own", at_least=0, at_most=512)
+    frame_step: int = param(
+        0, "take every n-th frame, counted at the model's rate; 0: the model's own",
+        at_least=0, at_most=64,
+    )  # fmt: skip
+    stride: int = param(
+        2, "frames of the window from one answer to the next", at_least=1, at_most=512
+    )
+    min_score: float = param(
+        0.0, "classes that score less are left out of an answer",
+        at_least=0.0, at_most=1.0, changeable=True,
+    )  # fmt: skip
+    top_k: int = param(
+        5, "classes in an answer, best first; 0: all", at_least=0, at_most=10_000, changeable=True
+    )
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What one window shows.
+
+    stamp, frame_id: the window's newest frame. start: the stamp of its oldest. scores: (K,)
+    float32, softmax over the model's classes; all zero where no point was in view.
+    """
+
+    stamp: int
+    frame_id: str
+    start: int
+    scores: NDArray[np.float32]
+    processing_ms: float
+
+    def top(self, k: int, min_score: float) -> list[tuple[int, float]]:
+        """(class index, score) of the best k classes (0: all) that score `min_score` or more."""
+        order = np.argsort(-self.scores, kind="stable")[: k or None]
+        best = [(int(index), float(self.scores[index])) for index in order]
+        return [(index, score) for index, score in best if score > 0 and score >= min_score]
+
+
+class ActionPipeline:
+    """A sliding window and an action model.
+
+    `push` does everything. A node splits it: `offer`, which is cheap, belongs to the thread that
+    receives; `recognise` to the one that infers. Each is to be called from one thread only.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, config: PipelineConfig | None = None) -> None:
+        self.config = config or PipelineConfig()
+        self.card = checkpoint.card
+        self.window = SlidingWindow(self._clip_config(), self.config.stride)
+        self._model = checkpoint.model
+        self._device = next(checkpoint.model.parameters()).device
+        self._sampled: dict[Frame, NDArray[np.float32] | None] = {}
+
+    def _clip_config(self) -> ClipConfig:
+        trained = self.card.clip
+        return replace(
+            trained,
+            frames=self.config.clip_frames or trained.frames,
+            frame_step=self.config.frame_step or trained.frame_step,
+        )
+
+    def push(self, frame: Frame) -> Recognition | None:
+        """None while the window fills, or when this frame completes no stride."""
+        clip = self.offer(frame)
+        return None if clip is None else self.recognise(clip)
+
+    def offer(self, frame: Frame) -> Clip | None:
+        """Put a frame into the window; a clip comes back if it completes one."""
+        return self.window.push(frame)
+
+    def recognise(self, clip: Clip) -> Recognition:
+        """Run the model on a clip."""
+        started = time.perf_counter()
+        points = self._sample(clip)
+        if points is None:
+            scores = np.zeros(len(self.card.classes), np.float32)
+        else:
+            with torch.inference_mode():
+                logits = self._model(torch.from_numpy(points)[None].to(self._device))
+                scores = torch.softmax(logits[0].float(), dim=-1).cpu().numpy()
+        return Recognition(
+            stamp=clip.newest.stamp,
+            frame_id=clip.newest.frame_id,
+            start=clip.frames[0].stamp,
+            scores=scores,
+            processing_ms=(time.perf_counter() - started) * 1e3,
+        )
+
+    def warm_up(self) -> float:
+        """Run the model once on random points (compiles the kernels); milliseconds it took."""
+        clip = self.window.clip
+        points = np.random.default_rng(0).random(
+            (clip.frames, self.card.preprocess.points, 3), np.float32
+        )
+        frames = tuple(Frame(stamp, "", one) for stamp, one in enumerate(points))
+        return self.recognise(Clip(frames)).processing_ms
+
+    def _sample(self, clip: Clip) -> NDArray[np.float32] | None:
+        """(L, P, 3) float32, model units. Each frame is sampled once, when it is first seen.
+
+        A frame's stamp seeds its sampling, so a replay gives the same answer. A frame without
+        points takes the sample of the nearest frame that has some; None if no frame has.
+        """
+        sampled = {
+            frame: self._sampled[frame]
+            if frame in self._sampled
+            else preprocess(
+                frame.points, self.card.preprocess, np.random.default_rng(abs(frame.stamp))
+            )
+            for frame in clip.frames
+        }
+        self._sampled = sampled
+        present = [index for index, frame in enumerate(clip.frames) if sampled[frame] is not None]
+        if not present:
+            return None
+        nearest = [min(present, key=lambda other: abs(other - index)) for index in range(len(clip.frames))]
+        return np.stack([sampled[clip.frames[index]] for index in nearest])

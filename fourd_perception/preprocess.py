@@ -1,0 +1,56 @@
+"""From a frame's points to what an encoder eats: the same code for training and for the robot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourd_perception.parameters import param
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """How a frame's cloud becomes a model's input; part of every checkpoint."""
+
+    points: int = param(1024, "points sampled from every frame", at_least=1, at_most=65536)
+    unit_scale: float = param(
+        1.0, "model units in a metre; radii are in model units", at_least=1e-3, at_most=1e3
+    )
+    crop: tuple[float, ...] = param(
+        (), "x y z of the smallest, then of the largest corner kept, in the cloud's frame", unit="m"
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.crop) not in (0, 6):
+            raise ValueError(f"crop: expected 6 numbers or none, got {len(self.crop)}")
+        if self.crop and any(low >= high for low, high in zip(self.crop[:3], self.crop[3:])):
+            raise ValueError(f"crop: the smallest corner is not below the largest: {self.crop}")
+
+
+def preprocess(
+    points: NDArray[np.float32], config: PreprocessConfig, random: np.random.Generator
+) -> NDArray[np.float32] | None:
+    """points: (N, 3) float32, metres, not finite where there is no return.
+
+    Returns (config.points, 3) float32 in model units, in random order: a subset without repeats
+    where there are enough points, every point once and the rest drawn again where there are not.
+    None if no point is left. Order matters: ball queries take the first neighbours by index, so a
+    random order makes them a random choice, as in PSTNet's loaders.
+    """
+    keep = np.isfinite(points).all(axis=1)
+    if config.crop:
+        low = np.asarray(config.crop[:3], np.float32)
+        high = np.asarray(config.crop[3:], np.float32)
+        with np.errstate(invalid="ignore"):
+            keep &= ((points >= low) & (points <= high)).all(axis=1)
+    kept = np.flatnonzero(keep)
+    if kept.size == 0:
+        return None
+    if kept.size >= config.points:
+        chosen = random.choice(kept, config.points, replace=False)
+    else:
+        again = random.choice(kept, config.points - kept.size, replace=True)
+        chosen = random.permutation(np.concatenate((kept, again)))
+    return points[chosen] * np.float32(config.unit_scale)

@@ -1,0 +1,79 @@
+"""A recording of a depth camera with its truth: what the studio and the data sets give alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNLABELLED = 65535
+"""A point's label where there is none: no return, or nothing that has a class."""
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """A pinhole camera: pixels. The optical frame is x right, y down, z forward (REP-103)."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+    def back_project(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
+        """depth: (H, W) float32, metres along z, 0 where there is no return.
+
+        Returns (H, W, 3) float32, metres, optical frame; NaN where there is no return.
+        """
+        if depth.shape != (self.height, self.width):
+            raise ValueError(f"depth is {depth.shape}, the camera {(self.height, self.width)}")
+        z = np.where(depth > 0, depth, np.float32(np.nan)).astype(np.float32)
+        x = (np.arange(self.width, dtype=np.float32) - self.cx) / self.fx
+        y = (np.arange(self.height, dtype=np.float32)[:, None] - self.cy) / self.fy
+        return np.stack((x * z, y * z, z), axis=-1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An action from `start` to `end` (nanoseconds, end excluded)."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True)
+class RecordedFrame:
+    """One frame of the camera, with its truth where it is known.
+
+    depth: (H, W) float32, metres, 0 where there is no return. colour: (H, W, 3) uint8 RGB.
+    foreground: (H, W) bool, the person and what they hold (what masked data sets keep).
+    labels: (H, W) uint16, index into the recording's `point_classes`, UNLABELLED where none.
+    """
+
+    stamp: int
+    depth: NDArray[np.float32]
+    foreground: NDArray[np.bool_]
+    colour: NDArray[np.uint8] | None = None
+    labels: NDArray[np.uint16] | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A camera's recording. `frames()` makes the frames anew, in order, one at a time.
+
+    rate: frames a second. classes: the action names that may occur in `truth`, which is ordered.
+    point_classes: the names behind RecordedFrame.labels; empty where points have no truth.
+    """
+
+    name: str
+    rate: float
+    intrinsics: Intrinsics
+    classes: tuple[str, ...]
+    truth: tuple[Interval, ...]
+    frame_count: int
+    frames: Callable[[], Iterator[RecordedFrame]]
+    point_classes: tuple[str, ...] = ()

@@ -1,0 +1,27 @@
+"""One moment of the stream, as every room of the package knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SECOND = 1_000_000_000
+"""Nanoseconds; every stamp in the package is an int of nanoseconds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A cloud and, where there is one, the colour image that belongs to it. Validated at the door.
+
+    Frames are compared by identity: two frames with one stamp are still two frames.
+
+    stamp: nanoseconds, the sensor's own header stamp. frame_id: the cloud's.
+    points: (N, 3) float32, metres, finite. image: (H, W, 3) uint8 RGB, or None.
+    """
+
+    stamp: int
+    frame_id: str
+    points: NDArray[np.float32]
+    image: NDArray[np.uint8] | None = None

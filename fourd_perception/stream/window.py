@@ -1,0 +1,126 @@
+"""A sliding window in time: frames come in at the camera's rate, clips go out at the model's."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from dataclasses import dataclass
+
+from fourd_perception.parameters import param
+from fourd_perception.stream.frame import SECOND, Frame
+
+_MAX_GAP_PERIODS = 4
+_INTERVALS_REMEMBERED = 9
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """The frames that a model wants at once; part of every checkpoint."""
+
+    frames: int = param(24, "frames in a clip", at_least=1, at_most=512)
+    frame_step: int = param(1, "take every n-th frame of a camera at `rate`", at_least=1)
+    rate: float = param(
+        30.0, "rate of the camera the model was trained with", unit="Hz", at_least=0.1, at_most=1e3
+    )
+
+    @property
+    def period(self) -> int:
+        """Nanoseconds from one frame of a clip to the next."""
+        return round(self.frame_step / self.rate * SECOND)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """`ClipConfig.frames` frames, oldest first, at `ClipConfig.period`."""
+
+    frames: tuple[Frame, ...]
+
+    @property
+    def newest(self) -> Frame:
+        """The frame that a result of this clip speaks of."""
+        return self.frames[-1]
+
+
+class SlidingWindow:
+    """Cuts clips out of a stream of frames. Not thread-safe.
+
+    Clips lie on a grid of moments, one `ClipConfig.period` apart, that starts with the first frame;
+    at each moment stands the frame that is nearest in time. So a camera of any rate gives clips of
+    the duration that the model knows, and a few lost frames leave the others where they belong.
+    A jump back in time, or a gap of more than four periods, empties the window.
+    """
+
+    def __init__(self, clip: ClipConfig, stride: int = 1) -> None:
+        """`stride`: moments of the grid from one clip to the next."""
+        if stride < 1:
+            raise ValueError(f"stride: expected at least 1, got {stride}")
+        self.clip = clip
+        self.stride = stride
+        self.resets = 0
+        """How often a jump or a gap emptied the window."""
+        self.reset_reason = ""
+        """Why it was last emptied."""
+        self._clear()
+
+    def _clear(self) -> None:
+        self._moments: deque[Frame] = deque(maxlen=self.clip.frames)
+        self._intervals: deque[int] = deque(maxlen=_INTERVALS_REMEMBERED)
+        self._last: Frame | None = None
+        self._due = 0
+        self._until_next_clip = self.clip.frames
+
+    @property
+    def filled(self) -> int:
+        """How many of the clip's frames are there."""
+        return len(self._moments)
+
+    @property
+    def camera_rate(self) -> float | None:
+        """The stream's rate in Hz, from the median of the last intervals; None until known."""
+        return SECOND / statistics.median(self._intervals) if self._intervals else None
+
+    def reset(self, reason: str) -> None:
+        """Empty the window; the next frame starts a new grid."""
+        self._clear()
+        self.resets += 1
+        self.reset_reason = reason
+
+    def push(self, frame: Frame) -> Clip | None:
+        """Take one frame; give a clip if this frame completes one.
+
+        A second frame with the stamp of the last one is ignored.
+        """
+        if self._last is not None:
+            interval = frame.stamp - self._last.stamp
+            if interval == 0:
+                return None
+            longest = max(_MAX_GAP_PERIODS * self.clip.period, SECOND // 2)
+            if interval < 0:
+                self.reset(f"time jumped back by {-interval / SECOND:.3f} s")
+            elif interval > longest:
+                self.reset(f"no frame for {interval / SECOND:.3f} s")
+            else:
+                self._intervals.append(interval)
+        added = self._fill(frame)
+        self._last = frame
+        self._until_next_clip -= added
+        if added == 0 or self._until_next_clip > 0:
+            return None
+        self._until_next_clip = self.stride
+        return Clip(tuple(self._moments))
+
+    def _fill(self, frame: Frame) -> int:
+        """Put the nearest frame at every moment that `frame` decides; return how many."""
+        if self._last is None:
+            self._moments.append(frame)
+            self._due = frame.stamp + self.clip.period
+            return 1
+        # The next frame is expected one interval from now: a moment past half of it is its own.
+        reach = frame.stamp + int(statistics.median(self._intervals)) // 2
+        added = 0
+        while self._due <= reach:
+            before, after = self._due - self._last.stamp, abs(frame.stamp - self._due)
+            self._moments.append(self._last if before < after else frame)
+            self._due += self.clip.period
+            added += 1
+        return added
