@@ -18,7 +18,8 @@ class Frame:
     Frames are compared by identity: two frames with one stamp are still two frames.
 
     stamp: nanoseconds, the sensor's own header stamp. frame_id: the cloud's.
-    points: (N, 3) float32, metres, finite. image: (H, W, 3) uint8 RGB, or None.
+    points: (N, 3) float32, metres, in the cloud's own order, NaN where there is no return.
+    image: (H, W, 3) uint8 RGB, or None.
     """
 
     stamp: int
