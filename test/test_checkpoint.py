@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+import small_model
+import torch
+from safetensors.torch import load_file, save_file
+
+from fourd_perception import checkpoint, models
+from fourd_perception.checkpoint import CheckpointError
+from fourd_perception.errors import InputError
+
+
+def test_gives_back_the_card_and_the_model(tmp_path):
+    torch.manual_seed(0)
+    model = models.build("im_pstnet", small_model.SIZES, 3).eval()
+    path = tmp_path / "new" / "a.safetensors"
+    checkpoint.save(path, model, small_model.card(), half=False)
+    loaded = checkpoint.load(path)
+    points = torch.rand(1, 4, 32, 3)
+    with torch.no_grad():
+        assert torch.equal(loaded.model(points), model(points))
+    assert loaded.card == small_model.card() == checkpoint.read_card(path)
+    assert not loaded.model.training
+    assert [file.name for file in path.parent.iterdir()] == ["a.safetensors"]
+
+
+def test_half_precision_is_for_matrices(tmp_path):
+    state = load_file(small_model.save(tmp_path / "a.safetensors"))
+    assert state["head.weight"].dtype == torch.float16
+    assert state["layers.0.norm.running_var"].dtype == torch.float32
+    model = checkpoint.load(tmp_path / "a.safetensors").model
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+def _rewrite(path, change_state=None, change_card=None):
+    state = load_file(path)
+    card = json.loads(json.dumps(checkpoint.to_mapping(checkpoint.read_card(path))))
+    if change_state:
+        change_state(state)
+    if change_card:
+        change_card(card)
+    save_file(state, path, {"fourd_perception": json.dumps(card)})
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+class _Trap:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('a pickle was loaded')",))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda path: path.unlink(), "no such file"),
+        (_truncate, "damaged"),
+        (lambda path: path.write_bytes(b""), "damaged"),
+        (lambda path: path.write_bytes(pickle.dumps(_Trap())), "not a safetensors file"),
+        (lambda path: save_file({"a": torch.zeros(1)}, path), "of another program"),
+        (lambda path: save_file({}, path, {"fourd_perception": "{"}), "not JSON"),
+        (lambda path: _rewrite(path, lambda state: state.pop("head.bias")), "'head.bias' is miss"),
+        (
+            lambda path: _rewrite(path, lambda state: state.update(more=torch.zeros(1))),
+            "'more' is unknown",
+        ),
+        (
+            lambda path: _rewrite(path, None, lambda card: card["classes"].append("x")),
+            r"\(3, 16\).*wants \(4, 16\)",
+        ),
+        (
+            lambda path: _rewrite(path, None, lambda card: card.update(classes=["a", "a"])),
+            "different names",
+        ),
+        (lambda path: _rewrite(path, None, lambda card: card.update(format=99)), "format 99"),
+        (
+            lambda path: _rewrite(path, None, lambda card: card.update(architecture="p5")),
+            "unknown architecture 'p5'",
+        ),
+        (
+            lambda path: _rewrite(path, None, lambda card: card["clip"].update(frames=10**9)),
+            "clip: frames: expected 1 to 512",
+        ),
+        (lambda path: _rewrite(path, None, lambda card: card.pop("clip")), "'clip' is missing"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_in_one_line(tmp_path, damage, says):
+    path = small_model.save(tmp_path / "a.safetensors")
+    damage(path)
+    with pytest.raises(InputError, match=says) as caught:
+        checkpoint.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_its_error_is_an_input_error():
+    assert issubclass(CheckpointError, InputError)

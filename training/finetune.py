@@ -1,0 +1,180 @@
+"""Train a model on labelled clips: python training/finetune.py --config config/training/....yaml
+
+The run lives in out/train/<name>: state.pt (it goes on from there if it was stopped), metrics.jsonl,
+TensorBoard events, and at the end <name>.safetensors, which the nodes take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fourd_perception import checkpoint, models  # noqa: E402
+from fourd_perception.errors import InputError, command  # noqa: E402
+from fourd_perception.parameters import load_yaml, to_mapping  # noqa: E402
+from training import datasets, scoring  # noqa: E402
+from training.config import DataConfig, FinetuneConfig  # noqa: E402
+from training.datasets.prepared import PreparedVideos, Video, prepare  # noqa: E402
+from training.trainer import Batch, Trainer  # noqa: E402
+from training.transforms import augment, cut_clip, segment_indices, window_indices  # noqa: E402
+
+
+def open_videos(config: DataConfig) -> PreparedVideos:
+    """The prepared videos; made first if they are not there."""
+    if not Path(config.prepared).exists():
+        prepare(datasets.sources(config), config.prepared)
+    return PreparedVideos(config.prepared)
+
+
+def split(videos: PreparedVideos, holdout: tuple[str, ...]) -> dict[str, list[Video]]:
+    """"train", "holdout" (groups of the training split that are not trained on) and "test"."""
+    groups = {video.group for video in videos.videos if video.split == "train"}
+    unknown = set(holdout) - groups
+    if unknown:
+        raise InputError(
+            f"data.holdout: {', '.join(sorted(unknown))} not in the training split, "
+            f"which has {', '.join(sorted(groups))}"
+        )
+    parts: dict[str, list[Video]] = {"train": [], "holdout": [], "test": []}
+    for video in videos.videos:
+        held_out = video.split == "train" and video.group in holdout
+        parts["holdout" if held_out else video.split].append(video)
+    return parts
+
+
+def build_model(config: FinetuneConfig, classes: int) -> tuple[nn.Module, dict[str, object]]:
+    """The model with random weights, and its sizes as the card keeps them."""
+    kind = models.ARCHITECTURES.get(config.architecture)
+    sizes = load_yaml(kind.config, config.model) if kind else None
+    mapping = to_mapping(sizes) if sizes else {}
+    torch.manual_seed(config.seed)
+    model = models.build(config.architecture, mapping, classes)
+    model.check_input(config.clip.frames, config.preprocess.points)  # type: ignore[operator]
+    return model, mapping
+
+
+def epoch_batches(
+    videos: PreparedVideos, chosen: list[Video], config: FinetuneConfig, epoch: int
+) -> Iterable[Callable[[], Batch]]:
+    """Every training video once, in random order; each batch is made when it is called."""
+    step = scoring.video_step(videos, config.clip)
+    order = np.random.default_rng([config.seed, epoch]).permutation(len(chosen))
+    batches = max(1, len(chosen) // config.batch_size)
+
+    def make(numbers: Iterable[int]) -> Batch:
+        clips, labels = [], []
+        for number in numbers:
+            video = chosen[number]
+            random = np.random.default_rng([config.seed, epoch, number])
+            if random.random() < config.sampling.window_share:
+                speed = config.sampling.speed ** random.uniform(-1, 1)
+                indices = window_indices(video.frames, config.clip.frames, step * speed, random)
+            else:
+                indices = segment_indices(video.frames, config.clip.frames, random)
+            clip = cut_clip(videos, video, indices, config.preprocess, random)
+            clips.append(augment(clip, config.augment, random))
+            labels.append(video.label)
+        return torch.from_numpy(np.stack(clips)), torch.tensor(labels)
+
+    for numbers in np.array_split(order, batches):
+        yield lambda numbers=numbers: make(numbers.tolist())  # type: ignore[misc]
+
+
+def finetune(config: FinetuneConfig, folder: Path, *, progress: bool = True) -> Path:
+    """Train to the end (going on from `folder/state.pt`); returns the checkpoint's path."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    videos = open_videos(config.data)
+    parts = split(videos, config.data.holdout)
+    model, sizes = build_model(config, len(videos.classes))
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return nn.functional.cross_entropy(
+            model(batch[0]), batch[1], label_smoothing=config.optimiser.label_smoothing
+        )
+
+    def figures(model: nn.Module, chosen: list[Video]) -> dict[str, float]:
+        return {
+            protocol: scoring.accuracy(
+                scoring.video_scores(
+                    model, videos, chosen, config.clip, config.preprocess,
+                    protocol=protocol, stride=4,
+                ),
+                chosen,
+            )
+            for protocol in ("segments", "windows")
+        }  # fmt: skip
+
+    def validate(model: nn.Module, epoch: int) -> dict[str, float]:
+        due = epoch % config.validate_every == 0 or epoch == config.epochs
+        if not due or not parts["holdout"]:
+            return {}
+        return {f"holdout_{name}": value for name, value in figures(model, parts["holdout"]).items()}
+
+    run = Trainer(
+        model, loss, config.optimiser, folder,
+        epochs=config.epochs,
+        steps_per_epoch=max(1, len(parts["train"]) // config.batch_size),
+        seed=config.seed,
+        identity=json.dumps(to_mapping(config), sort_keys=True),
+    )  # fmt: skip
+    (folder / "config.yaml").write_text(yaml.safe_dump(to_mapping(config), sort_keys=False))
+    if run.resume():
+        print(f"going on from epoch {run.epoch} of {config.epochs} in {folder}")
+    run.fit(lambda epoch: epoch_batches(videos, parts["train"], config, epoch), validate)
+    accuracy = figures(run.result, parts["holdout"]) if parts["holdout"] else {}
+    card = checkpoint.ModelCard(
+        name=config.name,
+        architecture=config.architecture,
+        task=config.task,
+        classes=videos.classes,
+        model=sizes,
+        clip=config.clip,
+        preprocess=config.preprocess,
+        trained_on={
+            "dataset": config.data.dataset,
+            "videos": len(parts["train"]),
+            "groups": sorted({video.group for video in parts["train"]}),
+            "epochs": config.epochs,
+            "seed": config.seed,
+        },
+        accuracy={f"holdout_{name}": value for name, value in accuracy.items()},
+    )
+    path = folder / f"{config.name}.safetensors"
+    checkpoint.save(path, run.result, card)
+    return path
+
+
+@command
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--config", required=True, help="YAML file, see config/training")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
+        help="replace a value of the file, e.g. --set optimiser.learning_rate=0.01; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--out", help="the run's folder; default out/train/<name>")
+    parser.add_argument("--fresh", action="store_true", help="start anew, forget what is there")
+    arguments = parser.parse_args()
+    config = load_yaml(FinetuneConfig, arguments.config, tuple(arguments.overrides))
+    folder = Path(arguments.out or Path("out/train") / config.name)
+    if arguments.fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(finetune(config, folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
