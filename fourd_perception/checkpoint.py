@@ -111,7 +111,8 @@ def _read(path: Path, weights: bool = True) -> tuple[ModelCard, dict[str, Tensor
     try:
         with safe_open(str(path), framework="pt") as file:
             text = (file.metadata() or {}).get(_METADATA_KEY)
-            state = {name: file.get_tensor(name) for name in file.keys()} if weights else {}
+            names = file.keys() if weights else []  # safe_open is no mapping
+            state = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not a safetensors file, or damaged ({error}); copy it again, "

@@ -109,7 +109,7 @@ def from_mapping(config_class: type[Config], mapping: Mapping[str, Any], where: 
 
 
 def check(value: Any, kind: Any, parameter: Parameter | None, where: str) -> Any:
-    """`value` as a `kind` (a scalar, a tuple of scalars, or a configuration class), or ConfigError."""
+    """`value` as a `kind`: a scalar, a tuple, a dict or a configuration class. Else ConfigError."""
     if dataclasses.is_dataclass(kind):
         if isinstance(value, typing.cast(type, kind)):
             return value

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fourd_perception.checkpoint import Checkpoint
 from fourd_perception.parameters import param
-from fourd_perception.preprocess import preprocess
+from fourd_perception.preprocess import preprocess, stack_nearest
 from fourd_perception.stream.frame import Frame
 from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
 
@@ -123,7 +123,7 @@ class ActionPipeline:
         A frame's stamp seeds its sampling, so a replay gives the same answer. A frame without
         points takes the sample of the nearest frame that has some; None if no frame has.
         """
-        sampled = {
+        self._sampled = {
             frame: self._sampled[frame]
             if frame in self._sampled
             else preprocess(
@@ -131,9 +131,4 @@ class ActionPipeline:
             )
             for frame in clip.frames
         }
-        self._sampled = sampled
-        present = [index for index, frame in enumerate(clip.frames) if sampled[frame] is not None]
-        if not present:
-            return None
-        nearest = [min(present, key=lambda other: abs(other - index)) for index in range(len(clip.frames))]
-        return np.stack([sampled[clip.frames[index]] for index in nearest])
+        return stack_nearest([self._sampled[frame] for frame in clip.frames])

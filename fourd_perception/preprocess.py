@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,3 +55,19 @@ def preprocess(
         again = random.choice(kept, config.points - kept.size, replace=True)
         chosen = random.permutation(np.concatenate((kept, again)))
     return points[chosen] * np.float32(config.unit_scale)
+
+
+def stack_nearest(
+    sampled: Sequence[NDArray[np.float32] | None],
+) -> NDArray[np.float32] | None:
+    """A clip (L, P, 3) from its frames' samples, (P, 3) each.
+
+    A frame in which no point was left takes the sample of the nearest frame that has some (the
+    earlier of two). None if no frame has any.
+    """
+    present = [(index, points) for index, points in enumerate(sampled) if points is not None]
+    if not present:
+        return None
+    return np.stack(
+        [min(present, key=lambda one: abs(one[0] - index))[1] for index in range(len(sampled))]
+    )

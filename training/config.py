@@ -93,4 +93,7 @@ class FinetuneConfig:
     task: str = param("action_recognition", "the task", choices=("action_recognition",))
     seed: int = param(0, "seed of everything random", at_least=0)
     threads: int = param(0, "CPU threads; 0: as many as there are cores", at_least=0)
+    fast_products: bool = param(
+        False, "let a CPU that can compute float32 matrix products in bfloat16 do so while training"
+    )
     validate_every: int = param(5, "epochs between looks at the hold-out", at_least=1)

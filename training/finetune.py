@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fourd_perception import checkpoint, models  # noqa: E402
-from fourd_perception.errors import InputError, command  # noqa: E402
-from fourd_perception.parameters import load_yaml, to_mapping  # noqa: E402
-from training import datasets, scoring  # noqa: E402
-from training.config import DataConfig, FinetuneConfig  # noqa: E402
-from training.datasets.prepared import PreparedVideos, Video, prepare  # noqa: E402
-from training.trainer import Batch, Trainer  # noqa: E402
-from training.transforms import augment, cut_clip, segment_indices, window_indices  # noqa: E402
+from fourd_perception import checkpoint, models
+from fourd_perception.errors import InputError, command
+from fourd_perception.parameters import load_yaml, to_mapping
+from training import datasets, scoring
+from training.config import DataConfig, FinetuneConfig
+from training.datasets.prepared import PreparedVideos, Video, prepare
+from training.trainer import Batch, Trainer
+from training.transforms import augment, cut_clip, segment_indices, window_indices
 
 
 def open_videos(config: DataConfig) -> PreparedVideos:
@@ -38,7 +38,7 @@ def open_videos(config: DataConfig) -> PreparedVideos:
 
 
 def split(videos: PreparedVideos, holdout: tuple[str, ...]) -> dict[str, list[Video]]:
-    """"train", "holdout" (groups of the training split that are not trained on) and "test"."""
+    """ "train", "holdout" (groups of the training split that are not trained on) and "test"."""
     groups = {video.group for video in videos.videos if video.split == "train"}
     unknown = set(holdout) - groups
     if unknown:
@@ -57,7 +57,7 @@ def build_model(config: FinetuneConfig, classes: int) -> tuple[nn.Module, dict[s
     """The model with random weights, and its sizes as the card keeps them."""
     kind = models.ARCHITECTURES.get(config.architecture)
     sizes = load_yaml(kind.config, config.model) if kind else None
-    mapping = to_mapping(sizes) if sizes else {}
+    mapping: dict[str, object] = to_mapping(sizes) if sizes else {}
     torch.manual_seed(config.seed)
     model = models.build(config.architecture, mapping, classes)
     model.check_input(config.clip.frames, config.preprocess.points)  # type: ignore[operator]
@@ -95,6 +95,7 @@ def finetune(config: FinetuneConfig, folder: Path, *, progress: bool = True) -> 
     """Train to the end (going on from `folder/state.pt`); returns the checkpoint's path."""
     if config.threads:
         torch.set_num_threads(config.threads)
+    torch.set_float32_matmul_precision("medium" if config.fast_products else "highest")
     videos = open_videos(config.data)
     parts = split(videos, config.data.holdout)
     model, sizes = build_model(config, len(videos.classes))
@@ -120,7 +121,9 @@ def finetune(config: FinetuneConfig, folder: Path, *, progress: bool = True) -> 
         due = epoch % config.validate_every == 0 or epoch == config.epochs
         if not due or not parts["holdout"]:
             return {}
-        return {f"holdout_{name}": value for name, value in figures(model, parts["holdout"]).items()}
+        return {
+            f"holdout_{name}": value for name, value in figures(model, parts["holdout"]).items()
+        }
 
     run = Trainer(
         model, loss, config.optimiser, folder,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from fourd_perception.errors import InputError
@@ -56,7 +57,7 @@ class Trainer:
             ),
         )
         self._average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
+            AveragedModel(model, avg_fn=_moving_average(config.average), use_buffers=True)
             if config.average
             else None
         )
@@ -68,13 +69,13 @@ class Trainer:
         return self.model if self._average is None else self._average.module
 
     def resume(self) -> bool:
-        """Go on from `folder/state.pt` if there is one. Raises InputError if it is another run's."""
+        """Go on from `folder/state.pt` if it is there. Raises InputError if it is another run's."""
         path = self.folder / "state.pt"
         if not path.exists():
             return False
         try:
             state = torch.load(path, weights_only=True)
-        except Exception as error:  # whatever a damaged file makes torch raise
+        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise InputError(f"{path}: cannot be read ({error}); delete it to start anew") from None
         if state["identity"] != self.identity:
             raise InputError(
@@ -122,7 +123,7 @@ class Trainer:
                 torch.manual_seed(self.seed * 100_003 + self.epoch)
                 figures = {"loss": self._run_epoch(batches(self.epoch), bar)}
                 self.epoch += 1
-                figures["learning_rate"] = self._schedule.get_last_lr()[0]
+                figures["learning_rate"] = float(self._schedule.get_last_lr()[0])
                 figures |= validate(self.result, self.epoch)
                 self._save()
                 records.write(self.epoch, figures | {"seconds": time.monotonic() - started})
@@ -170,6 +171,16 @@ def _cosine(step: int, warmup: float, total: int) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, total - warmup))))
+
+
+def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """A moving average, short at the start, so that what a model begins with is soon gone."""
+
+    def average(kept: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        now = min(decay, (1 + int(count)) / (10 + int(count)))
+        return kept + (1 - now) * (current - kept)
+
+    return average
 
 
 def _one_ahead(batches: Iterable[Callable[[], Batch]]) -> Iterable[Batch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_perception.preprocess import PreprocessConfig, preprocess
+from fourd_perception.preprocess import PreprocessConfig, preprocess, stack_nearest
 from training.config import AugmentConfig
 from training.datasets.prepared import PreparedVideos, Video
 
@@ -36,12 +36,10 @@ def window_indices(
 
 
 def every_window(length: int, frames: int, step: int, stride: int) -> list[NDArray[np.int64]]:
-    """All windows of a video, `stride` frames apart; one with its last frame held if it is short."""
+    """All windows of a video, `stride` frames apart; one, its last frame held, if it is short."""
     last_start = max(0, length - 1 - (frames - 1) * step)
     offsets = np.arange(frames) * step
-    return [
-        np.minimum(start + offsets, length - 1) for start in range(0, last_start + 1, stride)
-    ]
+    return [np.minimum(start + offsets, length - 1) for start in range(0, last_start + 1, stride)]
 
 
 def cut_clip(
@@ -51,7 +49,7 @@ def cut_clip(
     config: PreprocessConfig,
     random: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """(frames, points, 3) float32, model units. A frame without points in the crop is skipped over.
+    """(frames, points, 3) float32, model units; zeros where no frame has a point in the crop.
 
     Frames that repeat are sampled once, as a stream's are.
     """
@@ -59,11 +57,8 @@ def cut_clip(
         index: preprocess(videos.frame(video, index), config, random)
         for index in np.unique(indices).tolist()
     }
-    present = [index for index, points in sampled.items() if points is not None]
-    if not present:
-        return np.zeros((len(indices), config.points, 3), np.float32)
-    nearest = [min(present, key=lambda other: abs(other - index)) for index in indices.tolist()]
-    return np.stack([sampled[index] for index in nearest])  # type: ignore[misc]
+    clip = stack_nearest([sampled[index] for index in indices.tolist()])
+    return np.zeros((len(indices), config.points, 3), np.float32) if clip is None else clip
 
 
 def augment(

@@ -86,7 +86,7 @@ class PSTConv(nn.Module):
         farthest point sampling of points that are already in its order takes a prefix of them.
         Returns anchors (B, L', M, 3) and their features (B, L', M, out_channels).
         """
-        batch, frames, count, _ = points.shape
+        frames, count = points.shape[1:3]
         config = self.config
         anchors_a_frame = count // config.spatial_stride
         if sampled is None:

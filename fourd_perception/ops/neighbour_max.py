@@ -43,7 +43,7 @@ class _NeighbourMax(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         winner, frame = ctx.saved_tensors
         out = torch.zeros(ctx.values_shape)
         _backward(gradient.contiguous().numpy(), winner.numpy(), frame.numpy(), out.numpy())

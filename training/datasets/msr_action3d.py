@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from training.config import DataConfig
 
 
-
-
 def sources(config: DataConfig) -> Sequence[Source]:
     """One source a sequence; the groups are the subjects, "s01" to "s10"."""
     return [

@@ -130,7 +130,9 @@ def _read(record: Callable[[], Recording]) -> tuple[tuple[str, ...], float, list
     recording = record()
     frames: list[list[NDArray[np.float32]]] = [[] for _ in recording.truth]
     for frame in recording.frames():
-        points = recording.intrinsics.back_project(frame.depth)[frame.foreground & (frame.depth > 0)]
+        points = recording.intrinsics.back_project(frame.depth)[
+            frame.foreground & (frame.depth > 0)
+        ]
         for interval, collected in zip(recording.truth, frames):
             if interval.start <= frame.stamp < interval.end and len(points):
                 collected.append(points)
