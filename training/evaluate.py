@@ -1,4 +1,4 @@
-"""Measure a checkpoint on a split: python training/evaluate.py --model FILE --config config/training/....yaml
+"""Measure a checkpoint on a split: python training/evaluate.py --model FILE --config YAML
 
 Both ways of cutting a video are measured: clips by segments (VG4D's test) and every window (what a
 robot's sliding window sees; PSTNet's test). `video_accuracy` is the one named by --protocol.
@@ -39,7 +39,7 @@ def evaluate(
         raise InputError(
             f"{loaded.card.name} knows {len(loaded.card.classes)} classes "
             f"({', '.join(loaded.card.classes[:3])}, ...), {config.data.prepared} has "
-            f"{len(videos.classes)} ({', '.join(videos.classes[:3])}, ...): take the model's own data"
+            f"{len(videos.classes)} ({', '.join(videos.classes[:3])}, ...): take its own data"
         )
     chosen = split(videos, config.data.holdout)[part]
     if not chosen:
