@@ -1,7 +1,7 @@
 """Train a model on labelled clips: python training/finetune.py --config config/training/....yaml
 
-The run lives in out/train/<name>: state.pt (it goes on from there if it was stopped), metrics.jsonl,
-TensorBoard events, and at the end <name>.safetensors, which the nodes take.
+The run lives in out/train/<name>: state.pt (from which it goes on if it was stopped),
+metrics.jsonl, TensorBoard events, and at the end <name>.safetensors, which the nodes take.
 """
 
 from __future__ import annotations
