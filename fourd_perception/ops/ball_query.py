@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fourd_perception.ops.threads import as_many_as_torch
+
 
 def ball_query(points: Tensor, centres: Tensor, radius: float, k: int) -> Tensor:
     """Indices of up to k points within `radius` of each centre, in index order.
@@ -31,6 +33,7 @@ def ball_query(points: Tensor, centres: Tensor, radius: float, k: int) -> Tensor
     points, centres = points.detach(), centres.detach()
     if points.device.type != "cpu":
         return _query_torch(points, centres, radius, k)
+    as_many_as_torch()
     index = np.empty((*centres.shape[:2], k), np.int64)
     squared = np.float32(radius) * np.float32(radius)
     _query_numba(points.contiguous().numpy(), centres.contiguous().numpy(), squared, index)

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fourd_perception.ops.threads import as_many_as_torch
+
 
 def farthest_point_sample(points: Tensor, count: int) -> Tensor:
     """Indices of `count` points, each the farthest from those before it (PointNet++).
@@ -26,6 +28,7 @@ def farthest_point_sample(points: Tensor, count: int) -> Tensor:
     points = points.detach()
     if points.device.type != "cpu":
         return _sample_torch(points, count)
+    as_many_as_torch()
     axes = points.permute(2, 0, 1).contiguous().numpy()
     index = np.empty((points.shape[0], count), np.int64)
     _sample_numba(axes, index)

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fourd_perception.ops.threads import as_many_as_torch
+
 
 def neighbour_max(values: Tensor, frame: Tensor, index: Tensor) -> Tensor:
     """For every anchor and temporal offset, the maximum of its neighbours' values.
@@ -30,6 +32,7 @@ def neighbour_max(values: Tensor, frame: Tensor, index: Tensor) -> Tensor:
 class _NeighbourMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, frame: Tensor, index: Tensor) -> Tensor:
+        as_many_as_torch()
         groups, offsets, anchors, _ = index.shape
         out = torch.empty(groups, anchors, offsets, values.shape[2])
         arrays = (values.contiguous().numpy(), frame.numpy(), index.contiguous().numpy())
@@ -44,6 +47,7 @@ class _NeighbourMax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        as_many_as_torch()
         winner, frame = ctx.saved_tensors
         out = torch.zeros(ctx.values_shape)
         _backward(gradient.contiguous().numpy(), winner.numpy(), frame.numpy(), out.numpy())
