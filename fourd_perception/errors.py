@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 
 class InputError(Exception):
@@ -23,7 +24,7 @@ def command(main: Callable[[], int | None]) -> Callable[[], int]:
         try:
             return main() or 0
         except InputError as error:
-            print(f"{main.__module__.rpartition('.')[2]}: {error}", file=sys.stderr)
+            print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             return 130

@@ -1,0 +1,384 @@
+"""A person performs actions in a room, and a depth camera records it. All of it from one seed.
+
+Made up, and meant to be: a stand-in where nobody can be filmed, never to be called real data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from fourd_perception.parameters import ConfigError, param
+from fourd_perception.recordings.recording import (
+    UNLABELLED,
+    Interval,
+    Intrinsics,
+    RecordedFrame,
+    Recording,
+)
+from fourd_perception.stream.frame import SECOND
+from fourd_perception.studio.actions import ACTIONS, Performance
+from fourd_perception.studio.camera import (
+    MOST_COLOUR_NOISE,
+    PERFECT_SENSOR,
+    RayCamera,
+    SensorConfig,
+    Viewpoint,
+    look_at,
+    pinhole,
+    sense,
+)
+from fourd_perception.studio.performer import Body, Prop, draw_body, draw_person, place
+from fourd_perception.studio.pose import Array, Pose, blend
+from fourd_perception.studio.room import draw_room
+from fourd_perception.studio.shapes import (
+    PERSON_GROUP,
+    POINT_CLASSES,
+    ROOM_GROUP,
+    Palette,
+    build,
+)
+
+CLASSES: tuple[str, ...] = tuple(ACTIONS)
+"""Names of the actions; the first is `idle`, somebody who stands and does none of the others."""
+
+TRANSITION = 0.5
+"""Seconds in which a pose goes over into the next action's; they belong to the next action."""
+
+_NOTHING = np.uint8(96)
+"""Grey of a pixel that sees nothing."""
+_HANDLED = POINT_CLASSES.index("handled_object")
+
+
+@dataclass(frozen=True)
+class StudioConfig:
+    """What is filmed, from where, with which camera."""
+
+    width: int = param(320, "columns of the image", unit="px", at_least=8, at_most=4096)
+    height: int = param(240, "rows of the image", unit="px", at_least=8, at_most=4096)
+    field_of_view: float = param(
+        58.6, "from the left to the right border", unit="degrees", at_least=10, at_most=150
+    )
+    rate: float = param(30.0, "frames a second", unit="Hz", at_least=0.1, at_most=1000)
+    room: bool = param(True, "a furnished room; else the person alone, and no return elsewhere")
+    noise: bool = param(True, "a real sensor's faults; else what is there is measured")
+    sensor: SensorConfig = field(default_factory=SensorConfig)
+    seconds_least: float = param(3.0, "shortest action", unit="s", at_least=0.5)
+    seconds_most: float = param(5.0, "longest action", unit="s", at_least=0.5)
+    facing: float = param(
+        60.0, "the person looks past the camera by up to this, to either side", unit="degrees",
+        at_least=0, at_most=180,
+    )  # fmt: skip
+    camera_lowest: float = param(0.6, "lowest camera", unit="m", at_least=0.2, at_most=2.5)
+    camera_highest: float = param(1.9, "highest camera", unit="m", at_least=0.2, at_most=2.5)
+    camera_nearest: float = param(
+        2.4, "nearest camera; it stands back as far as the person needs", unit="m", at_least=1.5
+    )
+    camera_farthest: float = param(3.8, "farthest camera, likewise", unit="m", at_least=1.5)
+
+    def __post_init__(self) -> None:
+        for least, most in (
+            ("seconds_least", "seconds_most"), ("camera_lowest", "camera_highest"),
+            ("camera_nearest", "camera_farthest"),
+        ):  # fmt: skip
+            if getattr(self, least) > getattr(self, most):
+                raise ValueError(f"{least} is above {most}")
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """The camera; colour and depth share it."""
+        return pinhole(self.width, self.height, self.field_of_view)
+
+
+def perform(
+    seed: int, actions: Sequence[str] | None = None, config: StudioConfig | None = None
+) -> Recording:
+    """A recording of `actions` in order; None: all of CLASSES once, in an order by seed.
+
+    The intervals of its truth lie back to back. An action starts with a transition of TRANSITION
+    seconds out of the one before, which is part of its interval. Stamps start at 0. Frames are
+    rendered as they are asked for; the same seed and configuration give the same bits.
+    Raises ConfigError on an action that is not in CLASSES.
+    """
+    config = config or StudioConfig()
+    random = _generator(seed, _Stream.PLAN)
+    names = _checked(random.permutation(CLASSES).tolist() if actions is None else actions)
+    seconds = random.uniform(config.seconds_least, config.seconds_most, len(names))
+    counts = [max(1, round(one * config.rate)) for one in seconds.tolist()]
+    borders = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+
+    def frames() -> Iterator[RecordedFrame]:
+        scene = Scene(seed, config)
+        before: tuple[Performance, float] | None = None
+        for index, name in enumerate(names):
+            performance = scene.performance(name, index)
+            performance.fit(counts[index] / config.rate)
+            for number in range(counts[index]):
+                pose, prop = _transition(performance, number / config.rate, before)
+                stamp = _stamp(int(borders[index]) + number, config.rate)
+                yield scene.render(pose, prop, stamp, (seed, _Stream.SENSOR, stamp))
+            before = performance, counts[index] / config.rate
+
+    truth = tuple(
+        Interval(_stamp(start, config.rate), _stamp(end, config.rate), name)
+        for start, end, name in zip(borders[:-1].tolist(), borders[1:].tolist(), names)
+    )
+    return Recording(
+        name=f"studio-{seed}",
+        rate=config.rate,
+        intrinsics=config.intrinsics,
+        classes=CLASSES,
+        truth=truth,
+        frame_count=int(borders[-1]),
+        frames=frames,
+        point_classes=POINT_CLASSES,
+    )
+
+
+def clip(
+    seed: int,
+    action: str,
+    times: Sequence[float],
+    config: StudioConfig | None = None,
+    scene: Scene | None = None,
+    take: int = 0,
+) -> Iterator[RecordedFrame]:
+    """Just the frames of one action at `times` (seconds after its start, out of standing idle).
+
+    Stamps are those times in nanoseconds. `take` numbers performances of the same person: another
+    take, another side, pace and reach. Pass the `Scene(seed, config)` to make several clips of one
+    person in one room without setting up the room again. Raises ConfigError on an unknown action.
+    """
+    _checked([action])
+    scene = scene or Scene(seed, config or StudioConfig())
+    number = CLASSES.index(action)
+    performance = scene.performance(action, len(CLASSES) * (take + 1) + number)
+    before = scene.performance("idle", len(CLASSES) * (take + 1) + number), TRANSITION
+    for seconds in times:
+        pose, prop = _transition(performance, seconds, before)
+        stamp = round(seconds * SECOND)
+        yield scene.render(pose, prop, stamp, (seed, _Stream.SENSOR, stamp, number, take))
+
+
+class _Stream:
+    """Each kind of chance has its own stream of numbers, so that one does not move the others."""
+
+    BODY, CLOTHES, VIEW, ROOM, PLAN, PERFORMANCE, SENSOR, LIGHT = range(8)
+
+
+def _checked(actions: Sequence[str]) -> list[str]:
+    for name in actions:
+        if name not in ACTIONS:
+            raise ConfigError(f"studio: unknown action '{name}'; known: {', '.join(CLASSES)}")
+    if not actions:
+        raise ConfigError(f"studio: no action given; known: {', '.join(CLASSES)}")
+    return list(actions)
+
+
+def _generator(seed: int, *stream: int) -> np.random.Generator:
+    if seed < 0:
+        raise ConfigError(f"studio: seed: expected 0 or more, got {seed}")
+    return np.random.default_rng((seed, *stream))
+
+
+def _stamp(number: int, rate: float) -> int:
+    return round(number / rate * SECOND)
+
+
+def _transition(
+    performance: Performance, seconds: float, before: tuple[Performance, float] | None
+) -> tuple[Pose, Prop | None]:
+    """The pose at `seconds`; within TRANSITION the performance before goes on and fades out."""
+    pose, prop = performance.at(seconds)
+    if before is None or seconds >= TRANSITION:
+        return pose, prop
+    weight = (1.0 - np.cos(np.pi * max(seconds, 0.0) / TRANSITION)) / 2.0
+    last, end = before
+    old, old_prop = last.at(end + seconds)
+    for name in ("heading", "steps"):  # the short way round
+        turns = np.round((getattr(old, name) - getattr(pose, name)) / (2 * np.pi))
+        setattr(old, name, getattr(old, name) - 2 * np.pi * turns)
+    return blend(old, pose, weight), prop if weight > 0.5 else old_prop
+
+
+class Scene:
+    """One person in one room before one camera. Not thread-safe.
+
+    The room does not move, nor does the camera: the room is cast once. For each frame only the
+    rays that can meet the person are cast, and the nearer of the two is seen.
+    """
+
+    def __init__(self, seed: int, config: StudioConfig | None = None) -> None:
+        self.config = config = config or StudioConfig()
+        self._seed = seed
+        self.body = draw_body(self._random(_Stream.BODY))
+        view = self._random(_Stream.VIEW)
+        self._facing = float(np.radians(view.uniform(-config.facing, config.facing)))
+        self.viewpoint = draw_viewpoint(self.body, config, view)
+        shapes = draw_person(self.body, self._random(_Stream.CLOTHES))
+        if config.room:
+            shapes += draw_room(
+                self.body, self._facing, self.viewpoint.position, self._random(_Stream.ROOM)
+            )
+        self._model = build(shapes)
+        self._data = mujoco.MjData(self._model.mujoco)
+        # Nothing was hit where a geom is -1, which is the last.
+        self._labels = np.append(self._model.classes, np.uint16(UNLABELLED))
+        self._palette = Palette(self._model.shapes)
+        self._light = _light(self._random(_Stream.LIGHT))
+        self._person = np.flatnonzero(self._model.mujoco.geom_group == PERSON_GROUP)
+        self.camera = RayCamera(config.intrinsics, self.viewpoint)
+        self._background = self._empty_room()
+
+    def _random(self, *stream: int) -> np.random.Generator:
+        return _generator(self._seed, *stream)
+
+    def performance(self, action: str, index: int) -> Performance:
+        """This person's way of doing an action, the `index`-th time."""
+        random = self._random(_Stream.PERFORMANCE, CLASSES.index(action), index)
+        return Performance(action, self.body, random)
+
+    def render(
+        self, pose: Pose, prop: Prop | None, stamp: int, noise: tuple[int, ...]
+    ) -> RecordedFrame:
+        """The camera's frame of a pose. noise: the seed of the sensor's faults."""
+        self._place(pose, prop)
+        view = self._background.copy()
+        centres = self._data.geom_xpos[self._person]
+        shown = centres[:, 2] > -50.0
+        window = self.camera.window(
+            centres[shown], self._model.mujoco.geom_rbound[self._person][shown]
+        )
+        if window is not None:
+            self._cast(view, PERSON_GROUP, window)
+        return self._frame(view, prop, stamp, np.random.default_rng(noise))
+
+    def _place(self, pose: Pose, prop: Prop | None) -> None:
+        c, s = np.cos(self._facing), np.sin(self._facing)
+        world = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        for name, (position, rotation) in place(self.body, pose, prop).items():
+            index = self._model.bodies[name]
+            self._data.mocap_pos[index] = world @ position
+            mujoco.mju_mat2Quat(self._data.mocap_quat[index], (world @ rotation).ravel())
+        mujoco.mj_kinematics(self._model.mujoco, self._data)
+
+    def _empty_room(self) -> _View:
+        shape = self.config.height, self.config.width
+        view = _View(
+            np.full(shape, np.inf, np.float32),
+            np.full(shape, -1, np.int32),
+            np.ones(shape, np.float32),
+            np.full((*shape, 3), _NOTHING, np.uint8),
+        )
+        if self.config.room:
+            mujoco.mj_kinematics(self._model.mujoco, self._data)
+            self._cast(view, ROOM_GROUP, (slice(0, shape[0]), slice(0, shape[1])))
+        return view
+
+    def _cast(self, view: _View, group: int, window: tuple[slice, slice]) -> None:
+        """Put what a geom group shows in a window over what is there and farther."""
+        hits = self.camera.cast(self._model.mujoco, self._data, group, window)
+        part = view.depth[window]
+        nearer = np.flatnonzero(hits.depth < part.ravel())
+        rows, columns = np.divmod(nearer, part.shape[1])
+        pixels = rows + (window[0].start or 0), columns + (window[1].start or 0)
+        depth, geoms, normals = hits.depth[nearer], hits.geoms[nearer], hits.normals[nearer]
+        directions = self.camera.directions[pixels]
+        view.depth[pixels], view.geoms[pixels] = depth, geoms
+        view.facing[pixels] = np.abs(np.einsum("ij,ij->i", normals, directions))
+        view.colour[pixels] = self._shade(pixels, depth, geoms, normals)
+
+    def _shade(
+        self,
+        pixels: tuple[NDArray[np.int64], NDArray[np.int64]],
+        depth: NDArray[np.float32],
+        geoms: NDArray[np.int32],
+        normals: NDArray[np.float32],
+    ) -> NDArray[np.uint8]:
+        """(K, 3) uint8: paint under one lamp and light from everywhere (Lambert)."""
+        camera, view = self.camera.intrinsics, self.viewpoint
+        optical = np.stack(
+            ((pixels[1] - camera.cx) / camera.fx, (pixels[0] - camera.cy) / camera.fy,
+             np.ones(len(depth))), axis=1,
+        )  # fmt: skip
+        places = view.position + (optical * depth[:, None]) @ view.rotation.T
+        frames = self._data.geom_xmat.reshape(-1, 3, 3)
+        local = np.einsum("ij,ijk->ik", places - self._data.geom_xpos[geoms], frames[geoms])
+        paint = self._palette.colour(geoms, local.astype(np.float32))
+        brightness = 0.62 + 0.45 * np.clip(normals @ self._light, -0.4, 1.0)
+        return np.clip(
+            paint * brightness[:, None] * 255.0, MOST_COLOUR_NOISE, 255 - MOST_COLOUR_NOISE
+        ).astype(np.uint8)
+
+    def _frame(
+        self, view: _View, prop: Prop | None, stamp: int, random: np.random.Generator
+    ) -> RecordedFrame:
+        sensor = self.config.sensor if self.config.noise else PERFECT_SENSOR
+        depth = sense(view.depth, view.geoms, view.facing, sensor, random)
+        labels = self._labels[view.geoms]
+        labels[depth <= 0] = UNLABELLED
+        held = prop is not None and prop.place is None
+        foreground = labels < _HANDLED + held
+        return RecordedFrame(
+            stamp, depth, foreground, _grain(view.colour, sensor.colour_noise, random), labels
+        )
+
+
+@dataclass(eq=False)
+class _View:
+    """What is really there, pixel by pixel: depth, shape, cosine of the ray's angle, colour."""
+
+    depth: NDArray[np.float32]
+    geoms: NDArray[np.int32]
+    facing: NDArray[np.float32]
+    colour: NDArray[np.uint8]
+
+    def copy(self) -> _View:
+        return _View(self.depth.copy(), self.geoms.copy(), self.facing.copy(), self.colour.copy())
+
+
+def draw_viewpoint(body: Body, config: StudioConfig, random: np.random.Generator) -> Viewpoint:
+    """A camera on the +x side of a person at the origin, who is in its view from head to toe.
+
+    It stands back until raised arms are in view too.
+    """
+    distance = random.uniform(config.camera_nearest, config.camera_farthest)
+    height = random.uniform(config.camera_lowest, config.camera_highest)
+    pan, tilt = random.uniform(-0.5, 0.5), random.uniform(-0.15, 0.15)
+    corners = np.array(
+        [(x, y, z) for x in (-0.35, 0.35) for y in (-0.45, 0.45) for z in (0.0, 1.24 * body.height)]
+    )
+    while True:
+        target = np.array([0.0, pan, 0.58 * body.height + tilt])
+        viewpoint = look_at(np.array([distance, 0.0, height]), target)
+        if _in_view(viewpoint, config.intrinsics, corners):
+            return viewpoint
+        distance, pan, tilt = distance * 1.03, pan * 0.9, tilt * 0.9
+
+
+def _in_view(viewpoint: Viewpoint, camera: Intrinsics, points: Array) -> bool:
+    x, y, z = ((points - viewpoint.position) @ viewpoint.rotation).T
+    u, v = camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
+    inside = (z > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    return bool(inside.all())
+
+
+def _light(random: np.random.Generator) -> NDArray[np.float32]:
+    """(3,) unit vector towards the lamp: above, and on the camera's side."""
+    angle, high = random.uniform(-1.2, 1.2), random.uniform(0.5, 1.1)
+    return np.array(
+        [np.cos(angle) * np.cos(high), np.sin(angle) * np.cos(high), np.sin(high)], np.float32
+    )
+
+
+def _grain(colour: NDArray[np.uint8], most: int, random: np.random.Generator) -> NDArray[np.uint8]:
+    """Noise of brightness, the same in the three channels."""
+    if most == 0:
+        return colour
+    # Colours keep MOST_COLOUR_NOISE away from 0 and 255: nothing wraps around.
+    noise = random.integers(0, 2 * most, colour.shape[:2], np.uint8, endpoint=True)
+    return colour - np.uint8(most) + noise[..., None]
