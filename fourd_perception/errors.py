@@ -24,9 +24,17 @@ def command(main: Callable[[], int | None]) -> Callable[[], int]:
         try:
             return main() or 0
         except InputError as error:
-            print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+            print(f"{_program(main.__module__)}: {error}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             return 130
 
     return entry_point
+
+
+def _program(module: str) -> str:
+    """A tool's name: its module's; for a script or `python -m package`, the file's or package's."""
+    path = Path(sys.argv[0])
+    if module != "__main__":
+        return module.rpartition(".")[2]
+    return path.parent.name if path.stem == "__main__" else path.stem
