@@ -20,6 +20,9 @@ class ImPSTNetConfig:
     layers: tuple[PSTConvConfig, ...] = param((), "the convolutions, first to last")
     normalise_displacement: bool = param(True, "divide displacements by the radius (VG4D, eq. 8)")
     centre_feature: bool = param(True, "give the anchor's own feature to zeta (VG4D, eq. 8)")
+    head_norm: bool = param(
+        False, "normalise the video feature before the classifier; not in the papers"
+    )
     dropout: float = param(0.0, "dropout before the classifier", at_least=0.0, at_most=0.95)
 
     def __post_init__(self) -> None:
@@ -52,6 +55,7 @@ class ImPSTNet(nn.Module):
             )
             channels = row.out_channels
         self.feature_channels = channels
+        self.norm = nn.BatchNorm1d(channels) if config.head_norm else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(channels, classes)
 
@@ -90,4 +94,4 @@ class ImPSTNet(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """points: (B, L, N, 3) float32, model units, finite. Returns logits (B, classes)."""
-        return self.head(self.dropout(self.encode(points)[0]))
+        return self.head(self.dropout(self.norm(self.encode(points)[0])))

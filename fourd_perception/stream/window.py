@@ -10,7 +10,10 @@ from fourd_perception.parameters import param
 from fourd_perception.stream.frame import SECOND, Frame
 
 _MAX_GAP_PERIODS = 4
+_LATE = SECOND // 10
+"""A frame that is older than the last one by no more than this is late; by more, time has jumped."""
 _INTERVALS_REMEMBERED = 9
+_INTERVALS_TO_TRUST = 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class SlidingWindow:
     Clips lie on a grid of moments, one `ClipConfig.period` apart, that starts with the first frame;
     at each moment stands the frame that is nearest in time. So a camera of any rate gives clips of
     the duration that the model knows, and a few lost frames leave the others where they belong.
-    A jump back in time, or a gap of more than four periods, empties the window.
+    A moment shortly after a frame does not wait for the next one, if that is expected to be
+    further away (by the shortest of the last intervals).
+    A jump back in time, or a gap of more than four periods and half a second, empties the window.
     """
 
     def __init__(self, clip: ClipConfig, stride: int = 1) -> None:
@@ -60,11 +65,13 @@ class SlidingWindow:
         """How often a jump or a gap emptied the window."""
         self.reset_reason = ""
         """Why it was last emptied."""
+        self.ignored = 0
+        """Frames that came late, or with the stamp of the one before."""
+        self._intervals: deque[int] = deque(maxlen=_INTERVALS_REMEMBERED)
         self._clear()
 
     def _clear(self) -> None:
         self._moments: deque[Frame] = deque(maxlen=self.clip.frames)
-        self._intervals: deque[int] = deque(maxlen=_INTERVALS_REMEMBERED)
         self._last: Frame | None = None
         self._due = 0
         self._until_next_clip = self.clip.frames
@@ -86,41 +93,38 @@ class SlidingWindow:
         self.reset_reason = reason
 
     def push(self, frame: Frame) -> Clip | None:
-        """Take one frame; give a clip if this frame completes one.
-
-        A second frame with the stamp of the last one is ignored.
-        """
+        """Take one frame; give a clip if this frame completes one (the newest of several)."""
         if self._last is not None:
             interval = frame.stamp - self._last.stamp
-            if interval == 0:
+            if -_LATE <= interval <= 0:
+                self.ignored += 1
                 return None
             longest = max(_MAX_GAP_PERIODS * self.clip.period, SECOND // 2)
             if interval < 0:
+                self._intervals.clear()
                 self.reset(f"time jumped back by {-interval / SECOND:.3f} s")
-            elif interval > longest:
-                self.reset(f"no frame for {interval / SECOND:.3f} s")
             else:
                 self._intervals.append(interval)
-        added = self._fill(frame)
+                if interval > longest:
+                    self.reset(f"no frame for {interval / SECOND:.3f} s")
+        clip = self._decide(frame)
         self._last = frame
-        self._until_next_clip -= added
-        if added == 0 or self._until_next_clip > 0:
-            return None
-        self._until_next_clip = self.stride
-        return Clip(tuple(self._moments))
+        return clip
 
-    def _fill(self, frame: Frame) -> int:
-        """Put the nearest frame at every moment that `frame` decides; return how many."""
-        if self._last is None:
-            self._moments.append(frame)
-            self._due = frame.stamp + self.clip.period
-            return 1
-        # The next frame is expected one interval from now: a moment past half of it is its own.
-        reach = frame.stamp + int(statistics.median(self._intervals)) // 2
-        added = 0
-        while self._due <= reach:
-            before, after = self._due - self._last.stamp, abs(frame.stamp - self._due)
-            self._moments.append(self._last if before < after else frame)
+    def _decide(self, frame: Frame) -> Clip | None:
+        """Put the nearest frame at every moment that `frame` decides; the last clip it completes."""
+        last, ahead = self._last, 0
+        if last is None:
+            last, self._due = frame, frame.stamp
+        elif len(self._intervals) >= _INTERVALS_TO_TRUST:
+            ahead = min(self._intervals) // 2
+        clip = None
+        while self._due <= frame.stamp + ahead:
+            before, after = self._due - last.stamp, abs(frame.stamp - self._due)
+            self._moments.append(last if before <= after else frame)
             self._due += self.clip.period
-            added += 1
-        return added
+            self._until_next_clip -= 1
+            if self._until_next_clip == 0:
+                self._until_next_clip = self.stride
+                clip = Clip(tuple(self._moments))
+        return clip

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fourd_perception.messages.stamps import from_stamp
+from fourd_perception.pipeline import Recognition
+
+pytest.importorskip("vision_msgs.msg")
+results = pytest.importorskip("fourd_perception.messages.results")
+
+CLASSES = ("idle", "wave", "sit", "stand")
+STAMP = 1_700_000_000_123_456_789
+
+
+def recognition(*scores: float) -> Recognition:
+    return Recognition(STAMP, "camera_optical", STAMP - 10**9, np.float32(scores), 1.0)
+
+
+def found(message) -> list[tuple[str, float]]:
+    return [(one.class_id, one.score) for one in message.results]
+
+
+def test_the_best_classes_by_name_best_first():
+    message = results.classification(recognition(0.125, 0.5, 0.0, 0.375), CLASSES, 2, 0.0)
+    assert found(message) == [("wave", 0.5), ("stand", 0.375)]
+    assert message.header.frame_id == "camera_optical"
+    assert (message.header.stamp.sec, message.header.stamp.nanosec) == divmod(STAMP, 10**9)
+
+
+def test_classes_by_number_and_all_of_them():
+    message = results.classification(
+        recognition(0.125, 0.5, 0.0, 0.375), CLASSES, 0, 0.125, class_id="number"
+    )
+    assert found(message) == [("1", 0.5), ("3", 0.375), ("0", 0.125)]
+
+
+def test_nothing_believed_is_an_empty_answer_with_a_header():
+    message = results.classification(recognition(0.25, 0.25, 0.25, 0.25), CLASSES, 3, 0.5)
+    assert found(message) == []
+    assert from_stamp(message.header.stamp) == STAMP
+
+
+def test_the_class_table():
+    message = results.label_info(CLASSES, STAMP, 0.25)
+    assert [(one.class_id, one.class_name) for one in message.class_map] == list(enumerate(CLASSES))
+    assert message.threshold == 0.25
+    assert from_stamp(message.header.stamp) == STAMP
+
+
+def test_the_number_of_unlabelled_points_is_no_class():
+    classes = [str(number) for number in range(65536)]
+    assert results.label_info(classes[:65535], 0, 0.0).class_map[-1].class_id == 65534
+    with pytest.raises(ValueError, match="65536"):
+        results.label_info(classes, 0, 0.0)
+
+
+@pytest.mark.parametrize("stamp", [0, 1, 999_999_999, 10**9, STAMP, -1, (2**31 - 1) * 10**9])
+def test_stamps_come_back(stamp):
+    assert from_stamp(results.to_stamp(stamp)) == stamp
