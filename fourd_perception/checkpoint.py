@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from fourd_perception import models
@@ -79,7 +79,7 @@ def save(path: str | Path, model: nn.Module, card: ModelCard, *, half: bool = Tr
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     state = {name: kept(tensor) for name, tensor in model.state_dict().items()}
-    save_file(state, temporary, {_METADATA_KEY: json.dumps(to_mapping(card))})
+    temporary.write_bytes(serialize(state, {_METADATA_KEY: json.dumps(to_mapping(card))}))
     os.replace(temporary, path)
 
 

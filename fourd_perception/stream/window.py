@@ -11,7 +11,7 @@ from fourd_perception.stream.frame import SECOND, Frame
 
 _MAX_GAP_PERIODS = 4
 _LATE = SECOND // 10
-"""A frame that is older than the last one by no more than this is late; by more, time has jumped."""
+"""A frame older than the last one by no more than this is late; by more, and time has jumped."""
 _INTERVALS_REMEMBERED = 9
 _INTERVALS_TO_TRUST = 3
 
@@ -112,7 +112,7 @@ class SlidingWindow:
         return clip
 
     def _decide(self, frame: Frame) -> Clip | None:
-        """Put the nearest frame at every moment that `frame` decides; the last clip it completes."""
+        """Put the nearest frame at every moment that `frame` decides; the last clip completed."""
         last, ahead = self._last, 0
         if last is None:
             last, self._due = frame, frame.stamp

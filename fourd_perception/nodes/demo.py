@@ -1,0 +1,244 @@
+"""See the package at work: a bag is made, played over DDS to the recognizer, and judged."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from fourd_perception.checkpoint import ModelCard, read_card
+from fourd_perception.errors import InputError, command
+from fourd_perception.evaluation import report
+from fourd_perception.evaluation.live_view import LiveView
+from fourd_perception.evaluation.pictures import read_pictures
+from fourd_perception.evaluation.schedule import Schedule, read_schedule
+from fourd_perception.evaluation.session import Answer, Figures, Picture, Session, figures
+from fourd_perception.pipeline import PipelineConfig
+from fourd_perception.recordings import camera_messages as camera
+from fourd_perception.recordings import msr_action3d
+from fourd_perception.recordings.bag_writer import BagContent, start_stamp, write_bag
+from fourd_perception.recordings.recording import Recording
+from fourd_perception.stream.frame import SECOND
+from fourd_perception.tools.make_bag import msr_recording, studio_recording
+
+UNSEEN_SEEDS = 2_000_000
+"""The studio's seeds from here on are used by no training and no evaluation."""
+
+_PICTURES = 8
+
+
+@dataclass(frozen=True)
+class Show:
+    """What is shown: a recording, the model for it, and how it is spoken of."""
+
+    title: str
+    source: str
+    model: Path
+    recording: Recording
+    image_topic: str
+
+
+@command
+def main() -> int:
+    """The entry point `demo`."""
+    arguments = _parser().parse_args()
+    out: Path = arguments.out
+    say = sys.stderr if arguments.json else sys.stdout  # stdout is for the script that listens
+    show = _show(arguments)
+    card = read_card(show.model)
+    _check_classes(show, card)
+    out.mkdir(parents=True, exist_ok=True)
+
+    from fourd_perception.nodes.replay import ReplayFailed  # ROS, after the mistakes are told
+
+    try:
+        schedule, answers = _perform(show, card, arguments.seed, out, say)
+    except ReplayFailed as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    session = _session(show, card, schedule, answers, out / "bag")
+    report.write_report(out / "report.html", session)
+    text = json.dumps(_summary(session, arguments.seed), indent=2)
+    temporary = out / "summary.json.part"
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, out / "summary.json")
+    print(_last_screen(figures(session), out / "report.html"), file=say)
+    if arguments.json:
+        print(text)
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> Show:
+    if arguments.data is None:
+        seed = UNSEEN_SEEDS + arguments.seed
+        return Show(
+            title="A simulated person, recognised through ROS 2",
+            source=f"simulated by the studio; seed {seed}, which no training uses",
+            model=arguments.model or shared_file("models/studio.safetensors"),
+            recording=studio_recording(seed, arguments.seconds),
+            image_topic=camera.COLOR,
+        )
+    subjects = msr_action3d.TEST_SUBJECTS
+    return Show(
+        title="Real Kinect depth, recognised through ROS 2",
+        source=f"MSR-Action3D: real people; the protocol's test subjects, {subjects[0]} to "
+        f"{subjects[-1]}; sequences drawn with seed {arguments.seed}",
+        model=arguments.model or shared_file("models/msr_action3d.safetensors"),
+        recording=msr_recording(arguments.data, arguments.seed, arguments.seconds, subjects),
+        image_topic=camera.DEPTH,
+    )
+
+
+def shared_file(name: str) -> Path:
+    """A file of the checkout, or else of the installed package's share folder."""
+    checkout = Path(__file__).resolve().parents[2] / name
+    if checkout.is_file():
+        return checkout
+    from ament_index_python import PackageNotFoundError, get_package_share_directory
+
+    with contextlib.suppress(PackageNotFoundError):
+        return Path(get_package_share_directory("fourd_perception")) / name
+    return checkout
+
+
+def _check_classes(show: Show, card: ModelCard) -> None:
+    unknown = sorted({one.label for one in show.recording.truth} - set(card.classes))
+    if unknown:
+        raise InputError(
+            f"{show.model}: does not know {', '.join(unknown)}, which the recording shows; "
+            "take a model that was trained on these actions"
+        )
+
+
+def _perform(
+    show: Show, card: ModelCard, seed: int, out: Path, say: TextIO
+) -> tuple[Schedule, list[Answer]]:
+    """Make the bag and play it to the recognizer, showing what comes back. Raises ReplayFailed."""
+    from fourd_perception.nodes.replay import Replay, private_ros
+
+    answers: dict[int, Answer] = {}
+    with private_ros(shared_file("config/fastdds.xml")) as ros:
+        domain = ros.get_domain_id()
+        print(f"starting the recognizer (this machine only, ROS_DOMAIN_ID={domain})", file=say)
+        with Replay(ros, show.model, logs=out) as replay:
+            schedule = _make_bag(show, card, seed, out / "bag")  # while the recognizer warms up
+            replay.wait_until_ready()
+            with LiveView(schedule.clouds[0], say) as live:
+                for heard in replay.play(out / "bag"):
+                    answer = schedule.answer(heard.stamp, heard.top, heard.latency_ms)
+                    answers[answer.stamp] = answer
+                    live.show(answer)
+    return schedule, [answers[stamp] for stamp in sorted(answers)]
+
+
+def _make_bag(show: Show, card: ModelCard, seed: int, bag: Path) -> Schedule:
+    image = "depth" if show.image_topic == camera.DEPTH else "color"
+    image_step = max(1, round(card.clip.period * show.recording.rate / SECOND))
+    content = BagContent(("points", image), image_step=image_step)
+    write_bag(bag, show.recording, start=start_stamp(seed), content=content, force=True)
+    schedule = read_schedule(bag, card.clip, PipelineConfig().stride)
+    if not schedule.windows:
+        raise InputError(
+            f"{len(schedule.clouds)} clouds are too few for one window of "
+            f"{card.clip.frames} frames at {SECOND / card.clip.period:g} Hz: give more --seconds"
+        )
+    return schedule
+
+
+def _session(
+    show: Show, card: ModelCard, schedule: Schedule, answers: list[Answer], bag: Path
+) -> Session:
+    pinhole, packages = show.recording.intrinsics, ("fourd_perception", "rclpy", "torch", "numpy")
+    return Session(
+        title=show.title,
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        classes=card.classes,
+        truth=schedule.truth,
+        clouds=schedule.clouds,
+        windows_expected=schedule.windows,
+        answers=tuple(answers),
+        pictures=_pictures(bag, show.image_topic, answers),
+        facts={
+            "recording": show.source,
+            "camera": f"{pinhole.width} x {pinhole.height} at {show.recording.rate:g} Hz; the "
+            "cloud holds the person and what they handle",
+            "model": f"{show.model.name}: {card.name} ({card.architecture}), {len(card.classes)} "
+            f"classes; windows of {card.clip.frames} frames at {SECOND / card.clip.period:g} Hz, "
+            f"{card.preprocess.points} points a frame",
+            "transport": "sensor_msgs/PointCloud2 there, vision_msgs/Classification back, over DDS "
+            "between processes of one machine",
+            "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), Python "
+            f"{platform.python_version()}",
+            "versions": ", ".join(f"{name} {_version(name)}" for name in packages),
+        },
+    )
+
+
+def _pictures(bag: Path, topic: str, answers: list[Answer]) -> tuple[Picture, ...]:
+    """The newest frames of some windows, evenly over those that lie inside one action."""
+    judged = [one.stamp for one in answers if one.truth is not None] or [answers[-1].stamp]
+    chosen = {judged[round(place)] for place in np.linspace(0, len(judged) - 1, _PICTURES)}
+    return tuple(read_pictures(bag, topic, chosen))
+
+
+def _version(package: str) -> str:
+    for name in (package, f"ros-{package}"):  # the second: ROS 2 from wheels
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return "of the ROS distribution"
+
+
+def _summary(session: Session, seed: int) -> dict[str, object]:
+    return {
+        "title": session.title,
+        "command": session.command,
+        "seed": seed,
+        "figures": dataclasses.asdict(figures(session)),
+        "facts": session.facts,
+    }
+
+
+def _last_screen(measured: Figures, page: Path) -> str:
+    lines = [
+        f"  {meaning:<22}{figure:>10}   {over}" for figure, meaning, over in report.tiles(measured)
+    ]
+    return "\n".join(["", *lines, "", f"  the report: {page}"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="demo",
+        description="Make a bag, play it over DDS to the recognizer, and judge what it answers. "
+        "Without --data, the bag is simulated, with a person and a room that no training uses.",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="ROOT",
+        help="MSR-Action3D in this folder: real people, the test subjects",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE",
+        help="a .safetensors checkpoint (default: the one in models/ for this data)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="another number, another recording")
+    parser.add_argument("--seconds", type=float, default=60.0, help="about how long (default 60)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/demo"),
+        help="folder for bag, report.html, summary.json and logs (default out/demo)",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON at the end")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

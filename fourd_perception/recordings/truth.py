@@ -1,0 +1,99 @@
+"""The truth of a bag: `truth.csv` in the bag's folder, one action a line.
+
+    start,end,label
+    1764000000.000000000,1764000003.600000000,high_arm_wave
+
+Seconds on the clock of the header stamps, with nine decimals as ROS prints them; `end` is excluded.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from fourd_perception.errors import InputError
+from fourd_perception.recordings.recording import Interval
+from fourd_perception.stream.frame import SECOND
+
+FILE_NAME = "truth.csv"
+_HEADER = ["start", "end", "label"]
+_SECONDS = re.compile(r"(\d+)(?:\.(\d{1,9}))?")
+
+
+class TruthError(InputError):
+    """A truth file cannot be read, or its intervals make no sense."""
+
+
+def write_truth(path: str | Path, intervals: Sequence[Interval]) -> None:
+    """Write intervals, whole or not at all. Raises TruthError as `read_truth` does."""
+    path = Path(path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEADER)
+    last_end = 0
+    for line, interval in enumerate(intervals, start=2):
+        last_end = _check(interval, last_end, f"{path}, line {line}")
+        writer.writerow((seconds(interval.start), seconds(interval.end), interval.label))
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text.getvalue(), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_truth(path: str | Path) -> tuple[Interval, ...]:
+    """The intervals of a truth file, in order. Raises TruthError, with the line's number."""
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except OSError as error:
+        raise TruthError(f"{path}: cannot be read: {error.strerror}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise TruthError(f"{path}: not a CSV file: {error}") from None
+    if not rows or [name.strip() for name in rows[0]] != _HEADER:
+        got = ",".join(rows[0]) if rows else "an empty file"
+        raise TruthError(f"{path}, line 1: expected {','.join(_HEADER)}; got {got[:80]}")
+    intervals: list[Interval] = []
+    last_end = 0
+    for line, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        where = f"{path}, line {line}"
+        if len(row) != len(_HEADER):
+            raise TruthError(f"{where}: expected {len(_HEADER)} values, got {len(row)}")
+        interval = Interval(_stamp(row[0], where), _stamp(row[1], where), row[2].strip())
+        last_end = _check(interval, last_end, where)
+        intervals.append(interval)
+    return tuple(intervals)
+
+
+def seconds(stamp: int) -> str:
+    """A stamp in nanoseconds as seconds with nine decimals, exactly."""
+    return f"{stamp // SECOND}.{stamp % SECOND:09d}"
+
+
+def _stamp(text: str, where: str) -> int:
+    match = _SECONDS.fullmatch(text.strip())
+    if not match:
+        raise TruthError(f"{where}: expected seconds such as 1764000000.25, got '{text[:40]}'")
+    return int(match[1]) * SECOND + int((match[2] or "").ljust(9, "0"))
+
+
+def _check(interval: Interval, last_end: int, where: str) -> int:
+    """The interval's end, if it comes after the one before."""
+    if not interval.label:
+        raise TruthError(f"{where}: the label is empty")
+    if interval.end <= interval.start:
+        raise TruthError(
+            f"{where}: ends at {seconds(interval.end)}, not after its start "
+            f"{seconds(interval.start)}"
+        )
+    if interval.start < last_end:
+        raise TruthError(
+            f"{where}: starts at {seconds(interval.start)}, before the end of the line above "
+            f"({seconds(last_end)}); actions follow each other in time and do not overlap"
+        )
+    return interval.end

@@ -1,0 +1,104 @@
+"""Write the generated parts of README.md: parameters from the code, figures from results/.
+
+python scripts/readme.py          bring README.md up to date
+python scripts/readme.py --check  only say whether it is; exit code 1 if not
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from fourd_perception.checkpoint import read_card  # noqa: E402
+from fourd_perception.nodes.recognizer import RecognizerParameters  # noqa: E402
+from fourd_perception.parameters import markdown_table  # noqa: E402
+
+
+def figures() -> str:
+    """Every figure in results/, with where it comes from."""
+    rows = ["| figure | value | data and protocol | command |", "| --- | --- | --- | --- |"]
+    for path in sorted((ROOT / "results").glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        source = f"{result['data']}; {result['protocol']}".replace("|", "/")
+        numbers = {k: v for k, v in result["figures"].items() if isinstance(v, (int, float))}
+        for position, (name, value) in enumerate(numbers.items()):
+            where = f"[{path.name}](results/{path.name}): {source}" if position == 0 else ""
+            command = f"`{result['command']}`" if position == 0 else ""
+            rows.append(f"| `{name}` | {_number(value)} | {where} | {command} |")
+    return "\n".join(rows)
+
+
+def models() -> str:
+    """Every checkpoint in models/, from its own card."""
+    rows = [
+        "| model | classes | clip | points | trained on | measured (%) | size |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for path in sorted((ROOT / "models").glob("*.safetensors")):
+        card = read_card(path)
+        measured = ", ".join(f"{name} {value:g}" for name, value in card.accuracy.items())
+        trained = card.trained_on
+        rows.append(
+            f"| [`{path.name}`](models/{path.name}) | {len(card.classes)} | {card.clip.frames} "
+            f"frames, every {card.clip.frame_step} at {card.clip.rate:g} Hz | "
+            f"{card.preprocess.points} | {trained.get('dataset')}, {trained.get('videos')} videos "
+            f"| {measured} | {path.stat().st_size / 1e6:.1f} MB |"
+        )
+    return "\n".join(rows)
+
+
+def parameters() -> str:
+    """The recognizer's parameters."""
+    return markdown_table(RecognizerParameters)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "figures": figures,
+    "models": models,
+    "parameters": parameters,
+}
+
+
+def render(text: str) -> str:
+    """`text` with every block between its markers made anew."""
+    for name, make in BLOCKS.items():
+        pattern = rf"(<!-- generated: {name} -->\n).*?(\n<!-- end: {name} -->)"
+        if not re.search(pattern, text, re.DOTALL):
+            raise SystemExit(f"README.md: the markers of the block '{name}' are missing")
+        block = make()
+        text = re.sub(pattern, lambda found: found[1] + block + found[2], text, flags=re.DOTALL)  # noqa: B023
+    return text
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Write the generated parts of README.md")
+    parser.add_argument("--check", action="store_true", help="only say whether they are up to date")
+    arguments = parser.parse_args()
+    path = ROOT / "README.md"
+    old = path.read_text(encoding="utf-8")
+    new = render(old)
+    if arguments.check:
+        if new != old:
+            print("README.md is not up to date: run python scripts/readme.py", file=sys.stderr)
+        return int(new != old)
+    part = path.with_name("README.md.part")
+    part.write_text(new, encoding="utf-8")
+    os.replace(part, path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""make_bag from its command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from rosbags.rosbag2 import Reader
+
+from fourd_perception.recordings import camera_messages as camera
+from fourd_perception.recordings.bag_reader import read_messages
+from fourd_perception.recordings.truth import FILE_NAME, read_truth
+from fourd_perception.tools import make_bag
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs the tool; gives its exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["make_bag", *map(str, arguments)])
+        code = make_bag.main()
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def msr(tmp_path: Path) -> Path:
+    for subject in (1, 6, 7):
+        path = tmp_path / "msr" / "depth" / f"a0{subject}_s0{subject}_e01_sdepth.mat"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        depth = np.zeros((240, 320, 3), np.uint16)
+        depth[100:110, 150:160] = 500
+        scipy.io.savemat(str(path), {"depth": depth})
+    return tmp_path / "msr"
+
+
+def test_msr_of_the_test_subjects(run, msr: Path, tmp_path: Path) -> None:
+    code, out, _ = run(tmp_path / "bag", "--msr", msr, "--json")
+    assert code == 0
+    summary = json.loads(out)
+    assert (summary["frames"], summary["actions"]) == (6, 2)
+    labels = {one.label for one in read_truth(tmp_path / "bag" / FILE_NAME)}
+    assert labels == {"high_throw", "draw_x"}, "actions 6 and 7, of subjects 6 and 7"
+    clouds = list(read_messages(tmp_path / "bag", camera.POINTS))
+    assert [one.message.width for one in clouds] == [100] * 6
+
+
+def test_msr_can_be_cut_short_and_repeated(run, msr: Path, tmp_path: Path) -> None:
+    orders = set()
+    for number, seed in enumerate((0, 0, 1, 2, 3, 4, 5)):
+        path = tmp_path / f"bag{number}"
+        code, _, _ = run(path, "--msr", msr, "--seconds", "0.3", "--seed", seed)
+        assert code == 0
+        orders.add((seed, tuple(one.label for one in read_truth(path / FILE_NAME))))
+    assert len(orders) == 6, "the same seed draws the same"
+    assert {len(labels) for _, labels in orders} == {2}, "3 frames are 0.2 s: two sequences"
+    assert len({labels for _, labels in orders}) == 2, "both orders are drawn by some seed"
+
+
+def test_the_studio(run, tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    arguments = ("--studio", "--seed", 3, "--actions", "squat", "--topics", "points")
+    code, out, _ = run(tmp_path / "bag", *arguments)
+    assert code == 0 and "1 actions" in out
+    (truth,) = read_truth(tmp_path / "bag" / FILE_NAME)
+    assert truth.label == "squat" and 3 <= (truth.end - truth.start) / 1e9 <= 5
+    with Reader(tmp_path / "bag") as bag:
+        assert set(bag.topics) == {camera.POINTS, camera.TF_STATIC}
+
+
+def test_seconds_give_every_action_its_turn() -> None:
+    studio = pytest.importorskip("fourd_perception.studio")
+    recording = make_bag.studio_recording(seed=1, seconds=112.0)
+    assert recording.frame_count / recording.rate == pytest.approx(112, rel=0.15)
+    labels = [one.label for one in recording.truth]
+    assert len(labels) == 28 and all(labels.count(name) == 2 for name in studio.CLASSES)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--msr", "nowhere"), "make_bag: nowhere: no such folder"),
+        (("--msr", "{msr}", "--subjects", "9"), "no sequence of subjects 9"),
+        (("--msr", "{msr}", "--subjects", "six"), "--subjects: expected such as 6-10"),
+        (("--msr", "{msr}", "--whole-room"), "need --studio"),
+        (("--msr", "{msr}", "--topics", "points,lidar"), "expected some of points, depth, color"),
+        (("--studio", "--actions", "levitate"), "unknown action 'levitate'"),
+    ],
+)
+def test_mistakes_are_one_line(run, msr: Path, tmp_path: Path, arguments, message: str) -> None:
+    if "--studio" in arguments:
+        pytest.importorskip("mujoco")
+    code, out, err = run(tmp_path / "bag", *(one.format(msr=msr) for one in arguments))
+    assert (code, out) == (2, "")
+    assert message in err and err.count("\n") == 1
+    assert not (tmp_path / "bag").exists()
+
+
+def test_a_bag_that_is_there_is_kept(run, msr: Path, tmp_path: Path) -> None:
+    assert run(tmp_path / "bag", "--msr", msr)[0] == 0
+    code, _, err = run(tmp_path / "bag", "--msr", msr)
+    assert code == 2 and "is there already" in err
+    assert run(tmp_path / "bag", "--msr", msr, "--force")[0] == 0
