@@ -116,7 +116,7 @@ def check(value: Any, kind: Any, parameter: Parameter | None, where: str) -> Any
         return from_mapping(typing.cast(type, kind), value, where)
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
+        if isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__"):
             raise ConfigError(f"{where}: expected a list of {item.__name__}, got {value!r}")
         return tuple(
             check(one, item, parameter, f"{where}[{index}]") for index, one in enumerate(value)
@@ -130,7 +130,7 @@ def check(value: Any, kind: Any, parameter: Parameter | None, where: str) -> Any
 
 def _check_scalar(value: Any, kind: Any, parameter: Parameter | None, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**1023 else math.inf
     if kind not in _SCALARS or type(value) is not kind:
         raise ConfigError(f"{where}: expected {kind.__name__}, got {value!r}")
     if kind is float and not math.isfinite(value):
@@ -180,8 +180,10 @@ def load_yaml(
         document = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no such date, no such character
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected a mapping of names to values, got {document!r}")
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
@@ -192,7 +194,11 @@ def load_yaml(
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
                 raise ConfigError(f"--set {override}: '{parent}' is a value, not a section")
-        section[last] = yaml.safe_load(text)
+        try:
+            section[last] = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError) as error:
+            message = " ".join(str(error).split())
+            raise ConfigError(f"--set {override}: not YAML: {message}") from None
     return from_mapping(config_class, document, str(path))
 
 

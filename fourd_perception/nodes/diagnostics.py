@@ -1,0 +1,88 @@
+"""A perception node's health on /diagnostics."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+from std_msgs.msg import Header
+
+from fourd_perception.checkpoint import ModelCard
+from fourd_perception.nodes.health import SILENT_AFTER, Health, Level, rate_advice
+from fourd_perception.nodes.inputs import SensorInput
+from fourd_perception.nodes.silence import why_silent
+from fourd_perception.stream.frame import SECOND
+from fourd_perception.stream.window import SlidingWindow
+
+
+class Diagnostics:
+    """Judges and publishes; called in the executor's thread, once a second."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._silence_told = False
+
+    def report(
+        self,
+        state: str,
+        health: Health,
+        source: SensorInput | None,
+        card: ModelCard | None,
+        window: SlidingWindow | None,
+    ) -> None:
+        """Publish how things are. source, card, window: None until the node is configured."""
+        found = health.worries()
+        values = {"state": state, **health.values()}
+        if source is not None:
+            found += [(Level.WARN, trouble) for trouble in source.qos_trouble.values()]
+        if source is not None and card is not None and window is not None:
+            values |= _window_values(window)
+            if source.listening:
+                found += self._input(health, source, card, window)
+        found.sort(key=lambda one: -one[0])
+        status = DiagnosticStatus(
+            level=bytes([found[0][0] if found else Level.OK]),
+            name=f"{self._node.get_fully_qualified_name()[1:]}: perception",
+            message="; ".join(text for _, text in found) or state,
+            hardware_id=card.name if card else "",
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        )
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        self._publisher.publish(DiagnosticArray(header=header, status=[status]))
+
+    def _input(
+        self, health: Health, source: SensorInput, card: ModelCard, window: SlidingWindow
+    ) -> list[tuple[Level, str]]:
+        topic, silence = source.points.topic_name, health.silence
+        if silence >= SILENT_AFTER:
+            text = (
+                f"nothing on {topic} for {silence:.0f} s: {why_silent(self._node, source.points)}"
+            )
+            if not self._silence_told:
+                self._silence_told = True
+                self._node.get_logger().warning(text)
+            return [(Level.WARN, text)]
+        self._silence_told = False
+        found = []
+        rate = window.camera_rate
+        advice = rate_advice(card, window.clip, rate, topic) if rate else None
+        if advice:
+            found.append((Level.WARN, advice))
+        if window.filled < window.clip.frames:
+            found.append((Level.OK, f"the window fills: {_fill(window)}"))
+        return found
+
+
+def _window_values(window: SlidingWindow) -> dict[str, str]:
+    rate = window.camera_rate
+    return {
+        "input rate by stamps [Hz]": f"{rate:.1f}" if rate else "not known",
+        "rate the model wants [Hz]": f"{SECOND / window.clip.period:.1f}",
+        "window": _fill(window),
+        "window resets": str(window.resets),
+        "last reset": window.reset_reason,
+    }
+
+
+def _fill(window: SlidingWindow) -> str:
+    return f"{window.filled} of {window.clip.frames} frames"

@@ -1,0 +1,176 @@
+"""The input side of a perception node: messages in, checked and paired frames out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import Image, PointCloud2
+
+from fourd_perception.errors import InputError
+from fourd_perception.messages import clouds, images
+from fourd_perception.messages.stamps import from_stamp
+from fourd_perception.nodes.faults import Faults
+from fourd_perception.nodes.health import Health
+from fourd_perception.nodes.silence import qos_remedy
+from fourd_perception.parameters import param
+from fourd_perception.stream.frame import SECOND, Frame
+from fourd_perception.stream.synchronizer import Pair, Synchronizer
+
+_DEPTH = 5
+_CAPACITY = 32
+_OVERRIDABLE = (
+    QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY, QoSPolicyKind.HISTORY, QoSPolicyKind.RELIABILITY,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class InputParameters:
+    """What every perception node takes: its model, and how its input comes."""
+
+    model: str = param("", "the checkpoint, a .safetensors file; all about the model is in it")
+    device: str = param("auto", "where the model runs: auto, cpu, cuda, cuda:1, ...")
+    torch_threads: int = param(
+        0, "threads of a computation on the CPU; 0: PyTorch's own choice", at_least=0, at_most=256
+    )
+    use_image: bool = param(False, "subscribe to the colour image and pair it with the cloud")
+    sync_slop: float = param(
+        0.02, "farthest apart that the stamps of a cloud and its image may be", unit="s",
+        at_least=0.0, at_most=1.0,
+    )  # fmt: skip
+    image_timeout: float = param(
+        0.1, "longest wait for a cloud's image; then the cloud goes on without", unit="s",
+        at_least=0.0, at_most=5.0,
+    )  # fmt: skip
+    autostart: bool = param(False, "configure and activate at once, without a lifecycle manager")
+
+
+class SensorInput:
+    """Subscribes to `points` and, if it is wanted, `image`. All of it is the executor's thread's.
+
+    deliver: called with every frame, and when it arrived on the monotonic clock.
+    Raises InputError on QoS overrides that make no sense.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        parameters: InputParameters,
+        health: Health,
+        deliver: Callable[[Frame, float], None],
+    ) -> None:
+        self.listening = False
+        """The gate: while it is shut, messages are dropped unread."""
+        self.qos_trouble: dict[str, str] = {}
+        """By topic: a publisher was seen that the subscription cannot hear."""
+        self._node = node
+        self._health = health
+        self._faults = Faults(node.get_logger(), health)
+        self._deliver = deliver
+        self._last_stamp = 0
+        self._synchronizer: Synchronizer[Frame, Any] | None = None
+        self._subscriptions: list[Subscription] = []
+        self.points = self._subscribe(PointCloud2, "points", self._on_points)
+        if parameters.use_image:
+            self._subscribe(Image, "image", self._on_image)
+            self._synchronizer = Synchronizer(
+                slop=round(parameters.sync_slop * SECOND),
+                max_wait=round(parameters.image_timeout * SECOND),
+                capacity=_CAPACITY,
+            )
+
+    def destroy(self) -> None:
+        """Destroy the subscriptions. Not to be called while another thread spins the node."""
+        self.listening = False
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
+        name = self._node.resolve_topic_name(topic)
+        # Best effort fits every publisher; a reliable subscription hears nothing of most cameras.
+        qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=_DEPTH,
+            reliability=ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.VOLATILE,
+        )
+
+        def on_incompatible_qos(event: Any) -> None:
+            self._tell_qos(name, event.last_policy_kind.name.lower())
+
+        try:
+            subscription = self._node.create_subscription(
+                kind,
+                topic,
+                self._faults.guard(callback, "a message is lost"),
+                qos,
+                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_incompatible_qos),
+                qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
+            )
+        except (RuntimeError, ValueError, TypeError) as error:
+            self.destroy()
+            raise InputError(f"qos_overrides of {name}: {error}") from None
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def _on_points(self, message: PointCloud2) -> None:
+        if not self.listening:
+            return
+        arrived = self._health.arrived()
+        stamp = from_stamp(message.header.stamp)
+        if stamp == 0:
+            self._reject("no stamp", "the header's stamp is 0: the camera's driver must set it")
+            return
+        if stamp == self._last_stamp:
+            self._reject("stamp repeated", "a cloud has the stamp of the one before")
+            return
+        self._last_stamp = stamp
+        try:
+            points = clouds.from_message(message)
+        except clouds.BadCloud as error:
+            self._reject(error.reason, str(error))
+            return
+        frame = Frame(stamp, message.header.frame_id, points)
+        if self._synchronizer is None:
+            self._deliver(frame, arrived)
+        else:
+            self._deliver_pairs(self._synchronizer.put_points(stamp, frame), arrived)
+
+    def _on_image(self, message: Image) -> None:
+        if not self.listening or self._synchronizer is None:
+            return
+        try:
+            image = images.from_message(message)
+        except images.BadImage as error:
+            self._reject(error.reason, str(error))
+            return
+        stamp = from_stamp(message.header.stamp)
+        self._deliver_pairs(self._synchronizer.put_image(stamp, image), time.monotonic())
+
+    def _deliver_pairs(self, pairs: list[Pair[Frame, Any]], arrived: float) -> None:
+        for pair in pairs:
+            self._deliver(replace(pair.cloud, image=pair.image), arrived)
+
+    def _reject(self, reason: str, text: str) -> None:
+        if self._health.reject(reason):
+            self._node.get_logger().warning(f"rejected, and counted from now on: {text}")
+
+    def _tell_qos(self, topic: str, policy: str) -> None:
+        trouble = f"{topic}: a publisher's {policy} does not fit ours: {qos_remedy(topic)}"
+        if self.qos_trouble.get(topic) != trouble:
+            self.qos_trouble[topic] = trouble
+            self._node.get_logger().warning(trouble)

@@ -1,0 +1,40 @@
+"""A node's model, from its parameters."""
+
+from __future__ import annotations
+
+import torch
+
+from fourd_perception import checkpoint
+from fourd_perception.nodes.inputs import InputParameters
+from fourd_perception.parameters import ConfigError
+
+
+def load_checkpoint(parameters: InputParameters, task: str) -> checkpoint.Checkpoint:
+    """The checkpoint that the parameters name, on their device.
+
+    Raises ConfigError, or what checkpoint.load raises, if it cannot be had or is for another task.
+    """
+    if not parameters.model:
+        raise ConfigError("model: no checkpoint is given; set it to a .safetensors file")
+    if parameters.torch_threads:
+        torch.set_num_threads(parameters.torch_threads)
+    loaded = checkpoint.load(parameters.model, device(parameters.device))
+    if loaded.card.task != task:
+        raise ConfigError(
+            f"model: expected one for the task '{task}', {parameters.model} is for "
+            f"'{loaded.card.task}'"
+        )
+    return loaded
+
+
+def device(name: str) -> torch.device:
+    """The device of that name; 'auto' is a GPU if there is one. Raises ConfigError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(name)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device: '{name}' cannot be used ({reason}); set auto or cpu") from None
+    return chosen

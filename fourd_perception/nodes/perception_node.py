@@ -1,0 +1,289 @@
+"""What every perception node is: parameters, lifecycle, input, one worker, diagnostics.
+
+The executor's thread receives: it checks a message, pairs it, puts it into the sliding window, and
+leaves a complete window in a mailbox of one. The worker's thread infers and publishes. So a slow
+model skips windows and never holds up the input. The node must be spun by a single-threaded
+executor: then lifecycle transitions and messages do not run at the same time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from vision_msgs.msg import LabelInfo
+
+from fourd_perception.checkpoint import ModelCard
+from fourd_perception.errors import InputError
+from fourd_perception.nodes.diagnostics import Diagnostics
+from fourd_perception.nodes.faults import Faults
+from fourd_perception.nodes.health import Health
+from fourd_perception.nodes.inputs import InputParameters, SensorInput
+from fourd_perception.nodes.mailbox import NewestWins
+from fourd_perception.nodes.ros_parameters import RosParameters
+from fourd_perception.stream.frame import SECOND, Frame
+from fourd_perception.stream.window import Clip, SlidingWindow
+
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_REPORT_PERIOD = 1.0
+
+
+class Result(Protocol):
+    """What the node needs of an answer: the stamp it speaks of, and how long it took."""
+
+    @property
+    def stamp(self) -> int:
+        """Nanoseconds, the window's newest frame."""
+
+    @property
+    def processing_ms(self) -> float:
+        """From the clip to the answer."""
+
+
+class Pipeline(Protocol):
+    """What the node needs of a pipeline besides its verb, which the subclass calls."""
+
+    card: ModelCard
+    window: SlidingWindow
+
+    def offer(self, frame: Frame) -> Clip | None:
+        """Put a frame into the window; a clip comes back if it completes one."""
+
+    def warm_up(self) -> float:
+        """Run the model once; milliseconds it took."""
+
+
+Parameters = TypeVar("Parameters", bound=InputParameters)
+PipelineType = TypeVar("PipelineType", bound=Pipeline)
+ResultType = TypeVar("ResultType", bound=Result)
+
+
+class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType]):
+    """A lifecycle node around a pipeline: ~/label_info, /diagnostics, and what a subclass adds."""
+
+    def __init__(self, name: str, parameters_class: type[Parameters], **node_options: Any) -> None:
+        """Raises ConfigError on a parameter that is refused."""
+        super().__init__(name, automatically_declare_parameters_from_overrides=True, **node_options)
+        self._state = "unconfigured"
+        self._pipeline: PipelineType | None = None
+        self._input: SensorInput | None = None
+        self._worker: NewestWins[tuple[Clip, float]] | None = None
+        self._label_info: Publisher | None = None
+        self._resets_told = 0
+        self._filling_told = False
+        self.parameters: RosParameters[Parameters] = RosParameters(
+            self, parameters_class, self._publish_label_info
+        )
+        self._start_counting()
+        self._diagnostics = Diagnostics(self)
+        # Steady time: health is due under a paused simulation as well.
+        self.create_timer(
+            _REPORT_PERIOD, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    # What a subclass gives.
+
+    def _load(self, parameters: Parameters) -> PipelineType:
+        """The pipeline, its model loaded. Raises InputError if the parameters do not allow it."""
+        raise NotImplementedError
+
+    def _labels(self, pipeline: PipelineType, parameters: Parameters, stamp: int) -> LabelInfo:
+        """The classes that the results speak of, as known at `stamp`."""
+        raise NotImplementedError
+
+    def _create_outputs(self) -> None:
+        """Create the lifecycle publishers."""
+        raise NotImplementedError
+
+    def _destroy_outputs(self) -> None:
+        """Destroy them, if they were created."""
+        raise NotImplementedError
+
+    def _wanted(self) -> bool:
+        """Whether anybody subscribes to a result."""
+        raise NotImplementedError
+
+    def _infer(self, pipeline: PipelineType, clip: Clip) -> ResultType:
+        """The pipeline's verb. Runs in the worker's thread."""
+        raise NotImplementedError
+
+    def _publish(self, pipeline: PipelineType, result: ResultType) -> None:
+        """Translate and publish. Runs in the worker's thread."""
+        raise NotImplementedError
+
+    # Lifecycle, in the executor's thread.
+
+    def start(self) -> bool:
+        """Configure and activate; False where one of them was refused (the log says why)."""
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model, warm it up, and create the interfaces.
+
+        FAILURE: the parameters do not allow it, the node stays unconfigured. ERROR: a defect.
+        The warm-up is here and not in `on_activate`, so that a model that cannot run fails early,
+        and whoever sees the subscription can rely on a node that is about to listen.
+        """
+        return self._transition("configure", self._configure, "inactive")
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Accept messages from now on."""
+        super().on_activate(state)
+        return self._transition("activate", self._activate, "active")
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Accept no more messages, and let the window in work end."""
+        done = self._transition("deactivate", self._deactivate, "inactive")
+        super().on_deactivate(state)
+        return done
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and the interfaces."""
+        return self._transition("cleanup", self._release, "unconfigured")
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, from whichever state."""
+        return self._transition("shutdown", self._release, "finalized")
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a defect in a transition: free everything, and be configurable again."""
+        return self._transition("recover", self._release, "unconfigured")
+
+    def close(self, timeout: float) -> bool:
+        """Stop the worker before the process ends; False if it is still busy after `timeout` s."""
+        if self._input is not None:
+            self._input.listening = False
+        worker, self._worker = self._worker, None
+        return worker is None or worker.stop(timeout)
+
+    def _transition(
+        self, name: str, step: Callable[[], None], reached: str
+    ) -> TransitionCallbackReturn:
+        try:
+            step()
+        except InputError as error:
+            self.get_logger().error(f"{name}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # noqa: BLE001 - rclpy would go to error processing in silence
+            self._faults.tell(f"{name} failed", error)
+            return TransitionCallbackReturn.ERROR
+        self._state = reached
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        self._start_counting()
+        try:
+            self._create(self.parameters.value)
+        except InputError:
+            self._release()
+            raise
+        self.parameters.locked = True
+
+    def _create(self, parameters: Parameters) -> None:
+        self.parameters.refuse_unknown(besides="qos_overrides.")
+        self._pipeline = self._load(parameters)
+        warm_up_ms = self._pipeline.warm_up()
+        self._create_outputs()
+        self._label_info = self.create_publisher(LabelInfo, "~/label_info", _LATCHED)
+        self._publish_label_info()
+        self._input = SensorInput(self, parameters, self._health, self._take)
+        self.parameters.refuse_unknown()
+        card, clip = self._pipeline.card, self._pipeline.window.clip
+        self.get_logger().info(
+            f"{card.name} ({card.architecture}, {len(card.classes)} classes) wants {clip.frames} "
+            f"frames at {SECOND / clip.period:g} Hz; warmed up in {warm_up_ms:.0f} ms"
+        )
+
+    def _activate(self) -> None:
+        assert self._pipeline is not None and self._input is not None
+        self._worker = NewestWins(self._work, "inference")
+        self._filling_told = False
+        self._health.listen()
+        self._input.listening = True
+        self.get_logger().info(f"active, listening on {self._input.points.topic_name}")
+
+    def _deactivate(self) -> None:
+        # The subscriptions stay: on Humble, destroying one under a spinning executor is a race.
+        if self._input is not None:
+            self._input.listening = False
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _release(self) -> None:
+        self._deactivate()
+        if self._input is not None:
+            self._input.destroy()
+        if self._label_info is not None:
+            self.destroy_publisher(self._label_info)
+        self._destroy_outputs()
+        self._input = self._label_info = self._pipeline = None
+        self._resets_told = 0
+        self.parameters.locked = False
+
+    def _publish_label_info(self) -> None:
+        if self._pipeline is not None and self._label_info is not None:
+            now = self.get_clock().now().nanoseconds
+            self._label_info.publish(self._labels(self._pipeline, self.parameters.value, now))
+
+    def _start_counting(self) -> None:
+        self._health = Health()
+        self._faults = Faults(self.get_logger(), self._health)
+
+    # A frame, in the executor's thread.
+
+    def _take(self, frame: Frame, arrived: float) -> None:
+        assert self._pipeline is not None and self._worker is not None
+        window = self._pipeline.window
+        clip = self._pipeline.offer(frame)
+        if window.resets != self._resets_told:
+            self._resets_told = window.resets
+            self._filling_told = False
+            self.get_logger().warning(f"the window starts again: {window.reset_reason}")
+        if window.filled < window.clip.frames and not self._filling_told:
+            self._filling_told = True
+            seconds = window.clip.period * window.clip.frames / SECOND
+            self.get_logger().info(
+                f"the window fills: no answer for the first {seconds:.1f} s of the stream"
+            )
+        if clip is None:
+            return
+        if not self._wanted():
+            self._health.leave()
+        elif self._worker.offer((clip, arrived)):
+            self._health.skip()
+
+    # A window, in the worker's thread.
+
+    def _work(self, item: tuple[Clip, float]) -> None:
+        clip, arrived = item
+        pipeline = self._pipeline
+        assert pipeline is not None  # freed only after the worker has stopped
+        try:
+            result = self._infer(pipeline, clip)
+            self._publish(pipeline, result)
+        except Exception as error:  # noqa: BLE001 - one bad window must not end the node
+            self._faults.count("a window is lost", error)
+            return
+        # On the node's clock, as stamps are: with use_sim_time in simulated seconds, and as coarse
+        # as /clock. Where the two clocks are not the same, `answer` sees it and leaves it out.
+        now = self.get_clock().now().nanoseconds
+        self._health.answer(
+            latency_ms=(now - result.stamp) / 1e6,
+            processing_ms=result.processing_ms,
+            wait_ms=(time.monotonic() - arrived) * 1e3,
+        )
+
+    def _report(self) -> None:
+        pipeline = self._pipeline
+        card, window = (pipeline.card, pipeline.window) if pipeline else (None, None)
+        try:
+            self._diagnostics.report(self._state, self._health, self._input, card, window)
+        except Exception as error:  # noqa: BLE001 - health must not be what ends the node
+            self._faults.count("no diagnostics", error)

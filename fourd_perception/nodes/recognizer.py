@@ -1,0 +1,82 @@
+"""The node that says what is being done: clouds in, vision_msgs/Classification out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from rclpy.lifecycle import LifecyclePublisher
+from vision_msgs.msg import Classification, LabelInfo
+
+from fourd_perception.messages import results
+from fourd_perception.nodes import runner
+from fourd_perception.nodes.inputs import InputParameters
+from fourd_perception.nodes.loading import load_checkpoint
+from fourd_perception.nodes.perception_node import PerceptionNode
+from fourd_perception.parameters import param
+from fourd_perception.pipeline import ActionPipeline, PipelineConfig, Recognition
+from fourd_perception.stream.window import Clip
+
+_NAME = "recognizer"
+_TASK = "action_recognition"
+_OUTPUT_DEPTH = 10
+
+
+@dataclass(frozen=True)
+class RecognizerParameters(PipelineConfig, InputParameters):
+    """Everything that the recognizer can be told."""
+
+    class_id: str = param(
+        "name", "what a result's class_id holds: the class's name, or its number as text",
+        choices=("name", "number"),
+    )  # fmt: skip
+
+
+class Recognizer(PerceptionNode[RecognizerParameters, ActionPipeline, Recognition]):
+    """Publishes ~/action (the classes of every judged window, best first) and ~/label_info."""
+
+    def __init__(self, **node_options: Any) -> None:
+        """node_options: what rclpy's Node takes. Raises ConfigError on a refused parameter."""
+        self._action: LifecyclePublisher | None = None
+        super().__init__(_NAME, RecognizerParameters, **node_options)
+
+    def _load(self, parameters: RecognizerParameters) -> ActionPipeline:
+        return ActionPipeline(load_checkpoint(parameters, _TASK), parameters)
+
+    def _labels(
+        self, pipeline: ActionPipeline, parameters: RecognizerParameters, stamp: int
+    ) -> LabelInfo:
+        return results.label_info(pipeline.card.classes, stamp, parameters.min_score)
+
+    def _create_outputs(self) -> None:
+        self._action = self.create_lifecycle_publisher(Classification, "~/action", _OUTPUT_DEPTH)
+
+    def _destroy_outputs(self) -> None:
+        if self._action is not None:
+            self.destroy_lifecycle_publisher(self._action)
+            self._action = None
+
+    def _wanted(self) -> bool:
+        return self._action is not None and self._action.get_subscription_count() > 0
+
+    def _infer(self, pipeline: ActionPipeline, clip: Clip) -> Recognition:
+        return pipeline.recognise(clip)
+
+    def _publish(self, pipeline: ActionPipeline, result: Recognition) -> None:
+        now = self.parameters.value
+        assert self._action is not None
+        self._action.publish(
+            results.classification(
+                result, pipeline.card.classes, now.top_k, now.min_score, now.class_id
+            )
+        )
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """The entry point `recognizer`: runs until SIGINT or SIGTERM."""
+    runner.run(Recognizer, args)
+
+
+if __name__ == "__main__":
+    main()

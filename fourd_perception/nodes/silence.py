@@ -1,0 +1,55 @@
+"""Why a subscription gets nothing, and what to do about it."""
+
+from __future__ import annotations
+
+from rclpy.node import Node
+from rclpy.qos import QoSCompatibility, qos_check_compatible
+from rclpy.subscription import Subscription
+
+_SHOWN = 4
+
+
+def type_name(subscription: Subscription) -> str:
+    """'sensor_msgs/msg/PointCloud2', as the graph names it."""
+    kind = subscription.msg_type
+    return f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
+
+
+def why_silent(node: Node, subscription: Subscription) -> str:
+    """One line on the likeliest cause, from what the graph shows now, and the remedy."""
+    topic, wanted = subscription.topic_name, type_name(subscription)
+    publishers = node.get_publishers_info_by_topic(topic)
+    for publisher in publishers:
+        if publisher.topic_type != wanted:
+            return f"it carries {publisher.topic_type}, expected {wanted}: remap another topic"
+    for publisher in publishers:
+        fit, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
+        if fit == QoSCompatibility.ERROR:
+            return f"the QoS of {publisher.node_name} does not fit ({reason.strip()}): " + (
+                qos_remedy(topic)
+            )
+    if publishers:
+        return (
+            f"{publishers[0].node_name} is there but nothing of it arrives: is it running? "
+            "Clouds over 0.5 MB need config/fastdds.xml on both sides"
+        )
+    others = [
+        name
+        for name, types in node.get_topic_names_and_types()
+        if wanted in types and name != topic and node.count_publishers(name)
+    ]
+    if not others:
+        return f"nobody publishes it, nor any other {wanted}: start the camera"
+    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+    return (
+        f"nobody publishes it; {wanted} is on {', '.join(others[:_SHOWN])}{more}: "
+        "remap to one of them"
+    )
+
+
+def qos_remedy(topic: str) -> str:
+    """How to make a subscription fit every publisher."""
+    return (
+        f"set qos_overrides.{topic}.subscription.reliability to best_effort and "
+        f"qos_overrides.{topic}.subscription.durability to volatile, which fit every publisher"
+    )
