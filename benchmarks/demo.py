@@ -42,13 +42,13 @@ def main() -> int:
 
 
 def pooled(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of several runs: counts added, accuracies weighted by what they are over, the
-    worst latency of each kind, and the window accuracy of every run."""
+    """The figures of several runs: counts added, accuracies (percent) weighted by what they are
+    over, the worst latency of each kind, and the window accuracy of every run."""
     figures: dict[str, Any] = {name: sum(run[name] for run in runs) for name in _SUMS}
     for kind in ("window", "action"):
         name, over = f"{kind}_accuracy", f"{kind}s_judged"
         right = sum(run[name] * run[over] for run in runs if run[over])
-        figures[name] = round(right / figures[over], 4)
+        figures[name] = round(right / figures[over], 2)
     for name in ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "latency_max_ms"):
         figures[name] = max(run[name] for run in runs)
     figures["window_accuracy_by_seed"] = [run["window_accuracy"] for run in runs]

@@ -53,8 +53,8 @@ def evaluate(
         )  # fmt: skip
         answers = [videos.classes[best] for best in scores.argmax(axis=1)]
         confusion = metrics.confusion_matrix(truth, answers, videos.classes)
-        figures[f"video_accuracy_{protocol}"] = 100 * metrics.accuracy(confusion)
-        per_class = 100 * metrics.per_class_accuracy(confusion)
+        figures[f"video_accuracy_{protocol}"] = metrics.accuracy(confusion)
+        per_class = metrics.per_class_accuracy(confusion)
         figures[f"per_class_{protocol}"] = {
             name: round(float(value), 2)
             for name, value in zip(videos.classes, per_class)

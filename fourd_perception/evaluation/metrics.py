@@ -42,13 +42,13 @@ def confusion_matrix(
 
 
 def accuracy(confusion: NDArray[np.int64]) -> float:
-    """Right answers over all windows; no answer is a wrong one. NaN where there is no window."""
+    """Right answers in percent; no answer is a wrong one. NaN where there is no window."""
     total = int(confusion.sum())
-    return int(np.trace(confusion)) / total if total else float("nan")
+    return 100 * int(np.trace(confusion)) / total if total else float("nan")
 
 
 def per_class_accuracy(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(K,) float64, right answers over the windows of each class; NaN where a class has none."""
+    """(K,) float64, right answers in percent of each class's; NaN where a class has none."""
     windows = confusion.sum(axis=1)
-    right = np.diagonal(confusion).astype(np.float64)
+    right = 100.0 * np.diagonal(confusion)
     return np.divide(right, windows, out=np.full(len(windows), np.nan), where=windows > 0)

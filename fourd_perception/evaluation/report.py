@@ -68,9 +68,9 @@ def render(session: Session) -> str:
     )
 
 
-def percent(share: float | None) -> str:
+def percent(value: float | None) -> str:
     """'91.2 %', or a dash where nothing was measured."""
-    return "–" if share is None else f"{share:.1%}".replace("%", " %")
+    return "–" if value is None else f"{value:.1f} %"
 
 
 def milliseconds(value: float | None) -> str:

@@ -85,7 +85,8 @@ class Session:
 class Figures:
     """The figures of a session; None where nothing was there to be measured.
 
-    windows_judged: answered windows that lie inside one action; window_accuracy is over these.
+    windows_judged: answered windows that lie inside one action; window_accuracy is over these, in
+    percent.
     actions_judged: actions with such a window; each takes the label with the greatest sum of
     scores over its windows, as video-level protocols do.
     """
@@ -131,9 +132,9 @@ def figures(session: Session) -> Figures:
         windows_answered=len(session.answers),
         windows_dropped=max(session.windows_expected - len(session.answers), 0),
         windows_judged=int(counts.sum()),
-        window_accuracy=_known(accuracy(counts), 4),
+        window_accuracy=_known(accuracy(counts), 2),
         actions_judged=len(right),
-        action_accuracy=_known(sum(right) / len(right), 4) if right else None,
+        action_accuracy=_known(100 * sum(right) / len(right), 2) if right else None,
         latency_p50_ms=_known(p50),
         latency_p95_ms=_known(p95),
         latency_p99_ms=_known(p99),

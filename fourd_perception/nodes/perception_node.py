@@ -124,16 +124,16 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         return self.trigger_configure() == success and self.trigger_activate() == success
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, warm it up, and create the interfaces.
+        """Load the model, run it once, and create the interfaces.
 
         FAILURE: the parameters do not allow it, the node stays unconfigured. ERROR: a defect.
-        The warm-up is here and not in `on_activate`, so that a model that cannot run fails early,
-        and whoever sees the subscription can rely on a node that is about to listen.
+        It is run here so that a model that cannot run fails early, and whoever sees the
+        subscription can rely on a node that is about to listen.
         """
         return self._transition("configure", self._configure, "inactive")
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Accept messages from now on."""
+        """Warm up, so that the first answer is as fast as the hundredth, and accept messages."""
         super().on_activate(state)
         return self._transition("activate", self._activate, "active")
 
@@ -188,7 +188,7 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
     def _create(self, parameters: Parameters) -> None:
         self.parameters.refuse_unknown(besides="qos_overrides.")
         self._pipeline = self._load(parameters)
-        warm_up_ms = self._pipeline.warm_up()
+        self._pipeline.warm_up()
         self._create_outputs()
         self._label_info = self.create_publisher(LabelInfo, "~/label_info", _LATCHED)
         self._publish_label_info()
@@ -197,16 +197,20 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         card, clip = self._pipeline.card, self._pipeline.window.clip
         self.get_logger().info(
             f"{card.name} ({card.architecture}, {len(card.classes)} classes) wants {clip.frames} "
-            f"frames at {SECOND / clip.period:g} Hz; warmed up in {warm_up_ms:.0f} ms"
+            f"frames at {SECOND / clip.period:g} Hz"
         )
 
     def _activate(self) -> None:
         assert self._pipeline is not None and self._input is not None
+        warm_up_ms = self._pipeline.warm_up()
         self._worker = NewestWins(self._work, "inference")
         self._filling_told = False
         self._health.listen()
         self._input.listening = True
-        self.get_logger().info(f"active, listening on {self._input.points.topic_name}")
+        self.get_logger().info(
+            f"active, listening on {self._input.points.topic_name}; "
+            f"a window takes {warm_up_ms:.0f} ms"
+        )
 
     def _deactivate(self) -> None:
         # The subscriptions stay: on Humble, destroying one under a spinning executor is a race.

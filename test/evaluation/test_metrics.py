@@ -23,13 +23,13 @@ def test_a_small_case_by_hand() -> None:
     answers = ["bend", "wave", "kick", "wave", "bend", None]
     counts = confusion_matrix(truth, answers, CLASSES)
     assert counts.tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 1]]
-    assert accuracy(counts) == 0.5
-    np.testing.assert_allclose(per_class_accuracy(counts), [1 / 2, 1, 1 / 3])
+    assert accuracy(counts) == 50
+    np.testing.assert_allclose(per_class_accuracy(counts), [50, 100, 100 / 3])
 
 
 def test_a_class_without_windows_has_no_accuracy() -> None:
     counts = confusion_matrix(["kick"], ["kick"], CLASSES)
-    np.testing.assert_array_equal(per_class_accuracy(counts), [np.nan, 1, np.nan])
+    np.testing.assert_array_equal(per_class_accuracy(counts), [np.nan, 100, np.nan])
 
 
 def test_no_window_no_accuracy() -> None:

@@ -46,8 +46,8 @@ def test_figures_by_hand() -> None:
             answer(7.5, "kick", ("kick", 0.1), latency=50.0),
         )
     )
-    assert (measured.windows_judged, measured.window_accuracy) == (5, 0.6)
-    assert (measured.actions_judged, measured.action_accuracy) == (2, 0.5)
+    assert (measured.windows_judged, measured.window_accuracy) == (5, 60.0)
+    assert (measured.actions_judged, measured.action_accuracy) == (2, 50.0)
     assert (measured.windows_answered, measured.windows_dropped) == (6, 2)
     assert (measured.latency_p50_ms, measured.latency_max_ms) == (30.0, 50.0)
     assert (measured.seconds, measured.clouds_sent) == (8.9, 90)
@@ -55,7 +55,7 @@ def test_figures_by_hand() -> None:
 
 def test_a_window_without_belief_is_a_wrong_answer() -> None:
     measured = figures(session(answer(2.0, "bend"), answer(3.0, "bend", ("bend", 0.7))))
-    assert measured.window_accuracy == 0.5
+    assert measured.window_accuracy == 50.0
     silent = figures(session(answer(2.0, "bend")))
     assert (silent.window_accuracy, silent.action_accuracy) == (0.0, 0.0)
 

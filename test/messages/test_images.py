@@ -60,7 +60,7 @@ def small(**changes) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("encoding", sorted(WAYS))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     st.integers(1, 5),
     st.integers(1, 5),
