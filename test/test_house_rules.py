@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "models": "ops",
     "checkpoint": "models preprocess stream",
     "pipeline": "checkpoint models preprocess stream",
-    "messages": "pipeline recordings stream",
+    "messages": "pipeline stream",
     "recordings": "messages stream",
     "studio": "recordings stream",
     "evaluation": "checkpoint messages pipeline preprocess recordings stream",

@@ -8,8 +8,7 @@ from builtin_interfaces.msg import Time
 from vision_msgs.msg import Classification, LabelInfo, ObjectHypothesis, VisionClass
 
 from fourd_perception.pipeline import Recognition
-from fourd_perception.recordings.recording import UNLABELLED
-from fourd_perception.stream.frame import SECOND
+from fourd_perception.stream.frame import SECOND, UNLABELLED
 
 
 def to_stamp(nanoseconds: int) -> Time:

@@ -14,6 +14,7 @@ from fourd_perception.nodes import runner
 from fourd_perception.nodes.inputs import InputParameters
 from fourd_perception.nodes.loading import load_checkpoint
 from fourd_perception.nodes.perception_node import PerceptionNode
+from fourd_perception.nodes.ros_parameters import usage
 from fourd_perception.parameters import param
 from fourd_perception.pipeline import ActionPipeline, PipelineConfig, Recognition
 from fourd_perception.stream.window import Clip
@@ -75,7 +76,7 @@ class Recognizer(PerceptionNode[RecognizerParameters, ActionPipeline, Recognitio
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """The entry point `recognizer`: runs until SIGINT or SIGTERM."""
-    runner.run(Recognizer, args)
+    runner.run(Recognizer, args, usage(_NAME, RecognizerParameters))
 
 
 if __name__ == "__main__":

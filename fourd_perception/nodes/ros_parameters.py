@@ -121,6 +121,23 @@ def descriptor(entry: Entry) -> ParameterDescriptor:
     return described
 
 
+def usage(node_name: str, config_class: type) -> str:
+    """What `--help` says of a node: how to give parameters, and which there are."""
+    lines = [
+        f"usage: {node_name} --ros-args [-p NAME:=VALUE]... [-r FROM:=TO]... [--params-file FILE]",
+        "",
+        f"example: {node_name} --ros-args -p model:=FILE -p autostart:=true -r points:=/cloud",
+        "",
+        "parameters (NAME: default, meaning):",
+    ]
+    for entry in entries(config_class):
+        unit = f" [{entry.parameter.unit}]" if entry.parameter.unit else ""
+        allowed = range_text(entry.parameter)
+        meaning = entry.parameter.description + unit + (f" ({allowed})" if allowed else "")
+        lines.append(f"  {entry.name}: {entry.default!r}, {meaning}")
+    return "\n".join(lines)
+
+
 def _take_overrides(node: Node) -> dict[str, Any]:
     """What the user gave, undeclared again: it comes back with its descriptor, if it is known."""
     given = {

@@ -22,14 +22,21 @@ _PATIENCE = 0.3
 
 
 def run(
-    make_node: Callable[[], PerceptionNode[Any, Any, Any]], args: Sequence[str] | None
+    make_node: Callable[[], PerceptionNode[Any, Any, Any]],
+    args: Sequence[str] | None,
+    usage: str = "",
 ) -> NoReturn:
     """Spin the node until SIGINT, SIGTERM or a shutdown of ROS, then end the process.
+
+    args: the command line, sys.argv's where it is None. usage: what --help prints.
 
     Exit code 0 after a signal, 2 where the node cannot start (one line says why). The signals wake
     this thread, not the executor's: so they end the process within a second whatever the node is
     at.
     """
+    if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
+        print(usage)
+        _leave(0)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-UNLABELLED = 65535
-"""A point's label where there is none: no return, or nothing that has a class."""
-
 
 @dataclass(frozen=True)
 class Intrinsics:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 SECOND = 1_000_000_000
 """Nanoseconds; every stamp in the package is an int of nanoseconds."""
 
+UNLABELLED = 65535
+"""A point's label where there is none: no return, or nothing that has a class."""
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_perception.studio.actions import SEAT_BEHIND
+from fourd_perception.studio.exercises import SEAT_BEHIND
 from fourd_perception.studio.performer import Body
 from fourd_perception.studio.shapes import Paint, Pattern, Shape, draw_colour
 

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from fourd_perception.parameters import ConfigError, param
 from fourd_perception.recordings.recording import (
-    UNLABELLED,
     Interval,
     Intrinsics,
     RecordedFrame,
     Recording,
 )
-from fourd_perception.stream.frame import SECOND
+from fourd_perception.stream.frame import SECOND, UNLABELLED
 from fourd_perception.studio.actions import ACTIONS, Performance
 from fourd_perception.studio.camera import (
     MOST_COLOUR_NOISE,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -18,7 +20,8 @@ from vision_msgs.msg import LabelInfo
 from fourd_perception import checkpoint
 from fourd_perception.messages import clouds
 from fourd_perception.messages.stamps import from_stamp
-from fourd_perception.parameters import ConfigError
+from fourd_perception.nodes.recognizer import RecognizerParameters
+from fourd_perception.parameters import ConfigError, entries
 from fourd_perception.pipeline import ActionPipeline, PipelineConfig
 from fourd_perception.stream.frame import Frame
 
@@ -339,3 +342,13 @@ def test_a_qos_that_does_not_fit_is_explained(make_bench):
 def test_health_is_reported_before_it_is_configured(make_bench):
     report, values = make_bench().report()
     assert report.message == values["state"] == "unconfigured"
+
+
+def test_help_names_every_parameter():
+    done = subprocess.run(
+        [sys.executable, "-m", "fourd_perception.nodes.recognizer", "--help"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert all(f"  {entry.name}: " in done.stdout for entry in entries(RecognizerParameters))

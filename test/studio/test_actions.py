@@ -5,7 +5,8 @@ import pytest
 
 pytest.importorskip("mujoco")
 
-from fourd_perception.studio.actions import ACTIONS, Performance, stand, track
+from fourd_perception.studio.actions import ACTIONS, Performance
+from fourd_perception.studio.motion import stand, track
 from fourd_perception.studio.performer import Body, Placement, Prop, draw_body, place
 from fourd_perception.studio.pose import blend
 

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("mujoco")
 
 from fourd_perception.parameters import ConfigError, from_mapping
-from fourd_perception.recordings.recording import UNLABELLED, RecordedFrame
-from fourd_perception.stream.frame import SECOND
+from fourd_perception.recordings.recording import RecordedFrame
+from fourd_perception.stream.frame import SECOND, UNLABELLED
 from fourd_perception.studio import CLASSES, Scene, StudioConfig, clip, perform
 from fourd_perception.studio.shapes import POINT_CLASSES
 
