@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -63,6 +64,11 @@ def evaluate(
     return figures, len(chosen)
 
 
+def _training(card: checkpoint.ModelCard) -> str:
+    told = {name: value for name, value in card.trained_on.items() if name != "groups"}
+    return "trained with " + ", ".join(f"{name} {value}" for name, value in told.items())
+
+
 @command
 def main() -> int:
     """The command line."""
@@ -83,6 +89,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     config = load_yaml(FinetuneConfig, arguments.config, tuple(arguments.overrides))
+    if config.threads:
+        torch.set_num_threads(config.threads)
     loaded = checkpoint.load(arguments.model)
     figures, count = evaluate(loaded, config, arguments.split, arguments.views, arguments.stride)
     figures = {"video_accuracy": figures[f"video_accuracy_{arguments.protocol}"], **figures}
@@ -95,7 +103,7 @@ def main() -> int:
             protocol=f"video_accuracy: {arguments.protocol}. segments: {arguments.views} clips of "
             f"{loaded.card.clip.frames} frames by segments; windows: every window of "
             f"{loaded.card.clip.frames} frames, {arguments.stride} apart; mean softmax, one run, "
-            f"trained on {loaded.card.trained_on}",
+            f"{_training(loaded.card)}",
             seeds=[int(loaded.card.trained_on.get("seed", 0))],
             figures={**figures, "videos": count},
         )
