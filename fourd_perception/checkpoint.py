@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fourd_perception import models
 from fourd_perception.errors import InputError
+from fourd_perception.models.video_model import VideoModel
 from fourd_perception.parameters import from_mapping, to_mapping
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
@@ -61,13 +62,14 @@ class Checkpoint:
     """A model in evaluation mode, and its card."""
 
     card: ModelCard
-    model: nn.Module
+    model: VideoModel
 
 
 def save(path: str | Path, model: nn.Module, card: ModelCard, *, half: bool = True) -> None:
     """Write weights and card to `path`, whole or not at all.
 
     half: matrices are kept in half precision; vectors (normalisation, biases) stay float32.
+    Raises CheckpointError if a weight is not finite, or too large for half precision.
     """
 
     def kept(tensor: Tensor) -> Tensor:
@@ -75,28 +77,37 @@ def save(path: str | Path, model: nn.Module, card: ModelCard, *, half: bool = Tr
         narrow = half and tensor.is_floating_point() and tensor.dim() > 1
         return tensor.half() if narrow else tensor
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
     state = {name: kept(tensor) for name, tensor in model.state_dict().items()}
-    temporary.write_bytes(serialize(state, {_METADATA_KEY: json.dumps(to_mapping(card))}))
-    os.replace(temporary, path)
+    _refuse_not_finite(path, state)
+    _write(Path(path), state, card)
+
+
+def replace_card(path: str | Path, card: ModelCard) -> None:
+    """Give a checkpoint another card; its weights stay as they are. Raises CheckpointError."""
+    _write(Path(path), _read(Path(path))[1], card)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Read a checkpoint and build its model, float32, in evaluation mode, on `device`.
 
-    Raises CheckpointError where the file is missing, is not ours, or does not fit.
+    Raises CheckpointError where the file is missing, is not ours, does not fit, or its card
+    describes a model that its own clips are too small for. Memory is taken for the weights that are
+    in the file, not for those that the card claims.
     """
     card, state = _read(Path(path))
     try:
-        model = models.build(card.architecture, card.model, len(card.classes))
+        with torch.device("meta"):
+            model = models.build(card.architecture, card.model, len(card.classes))
+        model.check_input(card.clip.frames, card.preprocess.points)
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    state = {name: tensor.float() if tensor.is_floating_point() else tensor
-             for name, tensor in state.items()}  # fmt: skip
     _check_fit(path, model.state_dict(), state)
-    model.load_state_dict(state)
+    _refuse_not_finite(path, state)
+    state = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
+    model.load_state_dict(state, assign=True)
     return Checkpoint(card, model.eval().to(device))
 
 
@@ -128,6 +139,22 @@ def _read(path: Path, weights: bool = True) -> tuple[ModelCard, dict[str, Tensor
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path}: its metadata is not JSON: {error}") from None
     return from_mapping(ModelCard, document, f"{path}: metadata"), state
+
+
+def _write(path: Path, state: dict[str, Tensor], card: ModelCard) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(serialize(state, {_METADATA_KEY: json.dumps(to_mapping(card))}))
+    os.replace(temporary, path)
+
+
+def _refuse_not_finite(path: str | Path, state: dict[str, Tensor]) -> None:
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"{path}: '{name}' has weights that are not finite numbers ({tensor.dtype}); "
+                "take the state of an earlier epoch, or save in full precision"
+            )
 
 
 def _check_fit(path: str | Path, wanted: dict[str, Tensor], got: dict[str, Tensor]) -> None:

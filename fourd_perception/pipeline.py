@@ -66,10 +66,12 @@ class ActionPipeline:
     """
 
     def __init__(self, checkpoint: Checkpoint, config: PipelineConfig | None = None) -> None:
+        """Raises InputError if the configured clip is too short for the model."""
         self.config = config or PipelineConfig()
         self.card = checkpoint.card
         self.window = SlidingWindow(self._clip_config(), self.config.stride)
         self._model = checkpoint.model
+        self._model.check_input(self.window.clip.frames, self.card.preprocess.points)
         self._device = next(checkpoint.model.parameters()).device
         self._sampled: dict[Frame, NDArray[np.float32] | None] = {}
 
@@ -91,7 +93,7 @@ class ActionPipeline:
         return self.window.push(frame)
 
     def recognise(self, clip: Clip) -> Recognition:
-        """Run the model on a clip."""
+        """Run the model on a clip. Raises ValueError if its scores are not finite numbers."""
         started = time.perf_counter()
         points = self._sample(clip)
         if points is None:
@@ -100,6 +102,8 @@ class ActionPipeline:
             with torch.inference_mode():
                 logits = self._model(torch.from_numpy(points)[None].to(self._device))
                 scores = torch.softmax(logits[0].float(), dim=-1).cpu().numpy()
+            if not np.isfinite(scores).all():
+                raise ValueError(f"{self.card.name}: scores that are not finite: {scores}")
         return Recognition(
             stamp=clip.newest.stamp,
             frame_id=clip.newest.frame_id,

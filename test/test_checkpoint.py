@@ -99,3 +99,47 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(tmp_path, damage, says)
 
 def test_its_error_is_an_input_error():
     assert issubclass(CheckpointError, InputError)
+
+
+def _enlarge(card):
+    card["model"]["layers"][1].update(mid_channels=60000, out_channels=60000)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_enlarge, "weights and card disagree"),  # and not: out of memory
+        (lambda card: card["preprocess"].update(points=1), "4 frames x 1 points is too small"),
+        (lambda card: card["model"]["layers"][0].update(out_channels=10**9), "1 to 65536"),
+    ],
+)
+def test_a_cards_sizes_are_checked_before_they_are_believed(tmp_path, change, says):
+    path = small_model.save(tmp_path / "a.safetensors")
+    _rewrite(path, None, change)
+    with pytest.raises(InputError, match=says):
+        checkpoint.load(path)
+
+
+def test_weights_that_are_not_finite_are_refused_on_both_ways(tmp_path):
+    path = small_model.save(tmp_path / "a.safetensors")
+    _rewrite(path, lambda state: state["head.weight"].fill_(float("nan")))
+    with pytest.raises(CheckpointError, match="'head.weight' has weights that are not finite"):
+        checkpoint.load(path)
+    model = models.build("im_pstnet", small_model.SIZES, 3)
+    model.head.weight.data[0, 0] = 1e5
+    with pytest.raises(CheckpointError, match="float16"):
+        checkpoint.save(tmp_path / "b.safetensors", model, small_model.card())
+    assert not (tmp_path / "b.safetensors").exists()
+    checkpoint.save(tmp_path / "b.safetensors", model, small_model.card(), half=False)
+
+
+def test_another_card_leaves_the_weights_as_they_are(tmp_path):
+    path = small_model.save(tmp_path / "a.safetensors")
+    before = load_file(path)
+    checkpoint.replace_card(path, small_model.card(accuracy={"test": 90.0}))
+    assert checkpoint.read_card(path).accuracy == {"test": 90.0}
+    after = load_file(path)
+    assert all(
+        torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype
+        for name in before
+    )

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import small_model
 
 from fourd_perception import checkpoint
+from fourd_perception.errors import InputError
 from fourd_perception.pipeline import ActionPipeline, PipelineConfig, Recognition
+from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.frame import SECOND, Frame
 
 
@@ -86,3 +90,19 @@ def test_warm_up_leaves_no_trace(model):
     pipeline = ActionPipeline(model)
     assert pipeline.warm_up() > 0
     assert pipeline.window.filled == 0
+
+
+def test_a_clip_too_short_for_the_model_is_refused(model):
+    card = replace(model.card, preprocess=PreprocessConfig(points=1))
+    with pytest.raises(InputError, match="1 frames x 1 points"):
+        ActionPipeline(checkpoint.Checkpoint(card, model.model), PipelineConfig(clip_frames=1))
+
+
+def test_scores_that_are_no_numbers_are_an_error_and_not_an_answer(model):
+    pipeline = ActionPipeline(model)
+    poisoned = [
+        Frame(frame.stamp, "camera", frame.points * np.float32(3e38)) for frame in frames(7)
+    ]
+    clip = next(clip for clip in map(pipeline.offer, poisoned) if clip)
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match="not finite"):
+        pipeline.recognise(clip)

@@ -86,7 +86,9 @@ class FinetuneConfig:
     clip: ClipConfig = param(MISSING, "the clip")
     preprocess: PreprocessConfig = param(MISSING, "from a cloud to the model's input")
     epochs: int = param(60, "passes over the training videos", at_least=1)
-    batch_size: int = param(16, "clips in a step", at_least=2)
+    batch_size: int = param(
+        16, "clips in a step; an epoch is cut into equal steps of this or a few more", at_least=2
+    )
     sampling: SamplingConfig = param(SamplingConfig(), "clips")
     augment: AugmentConfig = param(AugmentConfig(), "augmentation")
     optimiser: OptimiserConfig = param(OptimiserConfig(), "optimiser")

@@ -45,6 +45,12 @@ def evaluate(
     chosen = split(videos, config.data.holdout)[part]
     if not chosen:
         raise InputError(f"--split {part}: no videos; data.holdout names none")
+    seen = {video.group for video in chosen} & set(loaded.card.trained_on.get("groups", ()))
+    if part != "train" and seen:
+        raise InputError(
+            f"--split {part}: {loaded.card.name} was trained on {', '.join(sorted(seen))}; "
+            "what it says of them is no figure"
+        )
     truth = [videos.classes[video.label] for video in chosen]
     figures: dict[str, Any] = {}
     for protocol in PROTOCOLS:
@@ -64,6 +70,13 @@ def evaluate(
     return figures, len(chosen)
 
 
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
+    return value
+
+
 def _training(card: checkpoint.ModelCard) -> str:
     told = {name: value for name, value in card.trained_on.items() if name != "groups"}
     return "trained with " + ", ".join(f"{name} {value}" for name, value in told.items())
@@ -81,8 +94,8 @@ def main() -> int:
     parser.add_argument("--split", choices=("train", "holdout", "test"), default="test")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="segments",
                         help="which of the two `video_accuracy` is")  # fmt: skip
-    parser.add_argument("--views", type=int, default=5, help="clips of a video by segments")
-    parser.add_argument("--stride", type=int, default=1, help="frames between windows")
+    parser.add_argument("--views", type=_positive, default=5, help="clips of a video by segments")
+    parser.add_argument("--stride", type=_positive, default=1, help="frames between windows")
     parser.add_argument("--results", help="write the figures to this file, see results/")
     parser.add_argument("--record", action="store_true",
                         help="write the accuracy into the checkpoint's own card")  # fmt: skip
@@ -108,10 +121,12 @@ def main() -> int:
             figures={**figures, "videos": count},
         )
     if arguments.record:
-        measured = {f"{arguments.split}_{name}": round(value, 2)
-                    for name, value in figures.items() if isinstance(value, float)}  # fmt: skip
+        measured = {
+            f"{arguments.split}_{protocol}": round(figures[f"video_accuracy_{protocol}"], 2)
+            for protocol in PROTOCOLS
+        }
         card = dataclasses.replace(loaded.card, accuracy={**loaded.card.accuracy, **measured})
-        checkpoint.save(arguments.model, loaded.model, card)
+        checkpoint.replace_card(arguments.model, card)
     if arguments.json:
         print(json.dumps(figures))
     else:

@@ -7,8 +7,8 @@ metrics.jsonl, TensorBoard events, and at the end <name>.safetensors, which the 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -31,10 +31,22 @@ from training.transforms import augment, cut_clip, segment_indices, window_indic
 
 
 def open_videos(config: DataConfig) -> PreparedVideos:
-    """The prepared videos; made first if they are not there."""
+    """The prepared videos; made first if they are not there. Raises InputError on other ones."""
+    made_of: dict[str, object] = {"dataset": config.dataset}
+    if config.dataset == "studio":
+        made_of |= {
+            "recordings": config.recordings,
+            "test_recordings": config.test_recordings,
+        }
     if not Path(config.prepared).exists():
-        prepare(datasets.sources(config), config.prepared)
-    return PreparedVideos(config.prepared)
+        prepare(datasets.sources(config), config.prepared, made_of)
+    videos = PreparedVideos(config.prepared)
+    if videos.made_of != made_of:
+        raise InputError(
+            f"{config.prepared}: made of {videos.made_of}, the configuration asks for {made_of}: "
+            "name another folder in data.prepared, or delete this one"
+        )
+    return videos
 
 
 def split(videos: PreparedVideos, holdout: tuple[str, ...]) -> dict[str, list[Video]]:
@@ -46,6 +58,8 @@ def split(videos: PreparedVideos, holdout: tuple[str, ...]) -> dict[str, list[Vi
             f"data.holdout: {', '.join(sorted(unknown))} not in the training split, "
             f"which has {', '.join(sorted(groups))}"
         )
+    if groups and groups == set(holdout):
+        raise InputError("data.holdout: it names every group, which leaves none to train on")
     parts: dict[str, list[Video]] = {"train": [], "holdout": [], "test": []}
     for video in videos.videos:
         held_out = video.split == "train" and video.group in holdout
@@ -53,15 +67,15 @@ def split(videos: PreparedVideos, holdout: tuple[str, ...]) -> dict[str, list[Vi
     return parts
 
 
-def build_model(config: FinetuneConfig, classes: int) -> tuple[nn.Module, dict[str, object]]:
+def build_model(
+    config: FinetuneConfig, classes: int
+) -> tuple[models.VideoModel, dict[str, object]]:
     """The model with random weights, and its sizes as the card keeps them."""
-    kind = models.ARCHITECTURES.get(config.architecture)
-    sizes = load_yaml(kind.config, config.model) if kind else None
-    mapping: dict[str, object] = to_mapping(sizes) if sizes else {}
+    sizes = to_mapping(load_yaml(models.architecture(config.architecture).config, config.model))
     torch.manual_seed(config.seed)
-    model = models.build(config.architecture, mapping, classes)
-    model.check_input(config.clip.frames, config.preprocess.points)  # type: ignore[operator]
-    return model, mapping
+    model = models.build(config.architecture, sizes, classes)
+    model.check_input(config.clip.frames, config.preprocess.points)
+    return model, sizes
 
 
 def epoch_batches(
@@ -91,53 +105,71 @@ def epoch_batches(
         yield lambda numbers=numbers: make(numbers.tolist())  # type: ignore[misc]
 
 
-def finetune(config: FinetuneConfig, folder: Path, *, progress: bool = True) -> Path:
-    """Train to the end (going on from `folder/state.pt`); returns the checkpoint's path."""
+def finetune(config: FinetuneConfig, folder: Path, *, fresh: bool = False) -> Path:
+    """Train to the end; returns the checkpoint's path.
+
+    Goes on from `folder/state.pt` if it is there, unless `fresh`.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
-    torch.set_float32_matmul_precision("medium" if config.fast_products else "highest")
     videos = open_videos(config.data)
     parts = split(videos, config.data.holdout)
     model, sizes = build_model(config, len(videos.classes))
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
+        torch.set_float32_matmul_precision("medium" if config.fast_products else "highest")
         return nn.functional.cross_entropy(
             model(batch[0]), batch[1], label_smoothing=config.optimiser.label_smoothing
         )
 
-    def figures(model: nn.Module, chosen: list[Video]) -> dict[str, float]:
-        return {
-            protocol: scoring.accuracy(
-                scoring.video_scores(
-                    model, videos, chosen, config.clip, config.preprocess,
-                    protocol=protocol, stride=4,
-                ),
-                chosen,
-            )
-            for protocol in ("segments", "windows")
-        }  # fmt: skip
-
     def validate(model: nn.Module, epoch: int) -> dict[str, float]:
         due = epoch % config.validate_every == 0 or epoch == config.epochs
-        if not due or not parts["holdout"]:
-            return {}
-        return {
-            f"holdout_{name}": value for name, value in figures(model, parts["holdout"]).items()
-        }
+        return holdout_accuracy(model, videos, parts["holdout"], config) if due else {}
 
     run = Trainer(
         model, loss, config.optimiser, folder,
         epochs=config.epochs,
         steps_per_epoch=max(1, len(parts["train"]) // config.batch_size),
         seed=config.seed,
-        identity=json.dumps(to_mapping(config), sort_keys=True),
+        identity=json.dumps([to_mapping(config), sizes, videos.classes, len(videos.videos)]),
     )  # fmt: skip
-    (folder / "config.yaml").write_text(yaml.safe_dump(to_mapping(config), sort_keys=False))
+    if fresh:
+        run.forget()
     if run.resume():
         print(f"going on from epoch {run.epoch} of {config.epochs} in {folder}")
+    (folder / "config.yaml").write_text(yaml.safe_dump(to_mapping(config), sort_keys=False))
     run.fit(lambda epoch: epoch_batches(videos, parts["train"], config, epoch), validate)
-    accuracy = figures(run.result, parts["holdout"]) if parts["holdout"] else {}
-    card = checkpoint.ModelCard(
+
+    path = folder / f"{config.name}.safetensors"
+    card = model_card(config, sizes, videos, parts["train"])
+    checkpoint.save(path, run.result, card)
+    # Of the weights as they are in the file, in half precision.
+    accuracy = holdout_accuracy(checkpoint.load(path).model, videos, parts["holdout"], config)
+    checkpoint.replace_card(path, dataclasses.replace(card, accuracy=accuracy))
+    return path
+
+
+def holdout_accuracy(
+    model: nn.Module, videos: PreparedVideos, holdout: list[Video], config: FinetuneConfig
+) -> dict[str, float]:
+    """Percent right of the held-out videos, by segments and by windows; empty if there are none."""
+    if not holdout:
+        return {}
+    torch.set_float32_matmul_precision("highest")
+    figures = {}
+    for protocol in ("segments", "windows"):
+        scores = scoring.video_scores(
+            model, videos, holdout, config.clip, config.preprocess, protocol=protocol, stride=4
+        )
+        figures[f"holdout_{protocol}"] = scoring.accuracy(scores, holdout)
+    return figures
+
+
+def model_card(
+    config: FinetuneConfig, sizes: dict[str, object], videos: PreparedVideos, train: list[Video]
+) -> checkpoint.ModelCard:
+    """What the run's checkpoint says of itself."""
+    return checkpoint.ModelCard(
         name=config.name,
         architecture=config.architecture,
         task=config.task,
@@ -147,16 +179,13 @@ def finetune(config: FinetuneConfig, folder: Path, *, progress: bool = True) -> 
         preprocess=config.preprocess,
         trained_on={
             "dataset": config.data.dataset,
-            "videos": len(parts["train"]),
-            "groups": sorted({video.group for video in parts["train"]}),
+            "videos": len(train),
+            "groups": sorted({video.group for video in train}),
             "epochs": config.epochs,
             "seed": config.seed,
         },
-        accuracy={f"holdout_{name}": value for name, value in accuracy.items()},
+        accuracy={},
     )
-    path = folder / f"{config.name}.safetensors"
-    checkpoint.save(path, run.result, card)
-    return path
 
 
 @command
@@ -169,13 +198,13 @@ def main() -> int:
         help="replace a value of the file, e.g. --set optimiser.learning_rate=0.01; repeatable",
     )  # fmt: skip
     parser.add_argument("--out", help="the run's folder; default out/train/<name>")
-    parser.add_argument("--fresh", action="store_true", help="start anew, forget what is there")
+    parser.add_argument(
+        "--fresh", action="store_true", help="start anew, forgetting the run in the folder"
+    )
     arguments = parser.parse_args()
     config = load_yaml(FinetuneConfig, arguments.config, tuple(arguments.overrides))
     folder = Path(arguments.out or Path("out/train") / config.name)
-    if arguments.fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    print(finetune(config, folder))
+    print(finetune(config, folder, fresh=arguments.fresh))
     return 0
 
 

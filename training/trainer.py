@@ -45,7 +45,7 @@ class Trainer:
         seed: int,
         identity: str,
     ) -> None:
-        """`identity`: what a state must have been made for to be gone on from (the run's YAML)."""
+        """`identity`: what a state must have been made for to be gone on from."""
         self.model, self.loss, self.config, self.folder = model, loss, config, folder
         self.epochs, self.seed, self.identity = epochs, seed, identity
         self.epoch = 0
@@ -90,6 +90,12 @@ class Trainer:
         self.epoch = state["epoch"]
         return True
 
+    def forget(self) -> None:
+        """Remove what a run before this one left in the folder, and nothing else."""
+        for pattern in ("state.pt*", "metrics.jsonl*", "events.out.tfevents.*"):
+            for path in self.folder.glob(pattern):
+                path.unlink()
+
     def _save(self) -> None:
         state = {
             "identity": self.identity,
@@ -125,8 +131,9 @@ class Trainer:
                 self.epoch += 1
                 figures["learning_rate"] = float(self._schedule.get_last_lr()[0])
                 figures |= validate(self.result, self.epoch)
-                self._save()
+                # Before the state: a record without its epoch is dropped when the run goes on.
                 records.write(self.epoch, figures | {"seconds": time.monotonic() - started})
+                self._save()
                 bar.update()
                 bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()})
 
@@ -201,8 +208,11 @@ class _Records:
 
     def __init__(self, folder: Path, epochs_done: int) -> None:
         self._path = folder / "metrics.jsonl"
-        kept = self._path.read_text().splitlines()[:epochs_done] if self._path.exists() else []
-        self._path.write_text("".join(line + "\n" for line in kept))
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        kept = [line for line in lines if _epoch_of(line) <= epochs_done]
+        part = folder / "metrics.jsonl.part"
+        part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        os.replace(part, self._path)
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -223,3 +233,10 @@ class _Records:
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(name, value, epoch)
+
+
+def _epoch_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # cut off when the run was killed

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from fourd_perception.errors import InputError
 from fourd_perception.models.pst_conv import PSTConv, PSTConvConfig
+from fourd_perception.models.video_model import VideoModel
 from fourd_perception.ops.farthest_point import farthest_point_sample
 from fourd_perception.parameters import param
+
+_MOST_LAYERS = 64
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,13 @@ class ImPSTNetConfig:
     dropout: float = param(0.0, "dropout before the classifier", at_least=0.0, at_most=0.95)
 
     def __post_init__(self) -> None:
-        if not self.layers:
-            raise ValueError("layers: expected at least one")
+        if not 1 <= len(self.layers) <= _MOST_LAYERS:
+            raise ValueError(f"layers: expected 1 to {_MOST_LAYERS}, got {len(self.layers)}")
         if self.layers[0].temporal_kernel != 1:
             raise ValueError("layers[0]: the spatial extractor has a temporal_kernel of 1")
 
 
-class ImPSTNet(nn.Module):
+class ImPSTNet(VideoModel):
     """im-PSTNet (VG4D, section III-C): a spatial extractor, then im-PST convolutions.
 
     (B, L, N, 3) points in model units -> (B, classes) logits. A frame's feature is the mean over
@@ -60,16 +63,15 @@ class ImPSTNet(nn.Module):
         self.head = nn.Linear(channels, classes)
 
     def check_input(self, frames: int, points: int) -> None:
-        """Raises InputError if clips of `frames` frames of `points` points do not fit the table."""
+        """Raises InputError if clips of `frames` frames of `points` points are too small."""
         length, count = frames, points
-        for number, layer in enumerate(self.layers, start=1):
-            assert isinstance(layer, PSTConv)
-            got, had = (length, count), (length, count)
-            length, count = layer.anchor_frames(length), count // layer.config.spatial_stride
+        for number, row in enumerate(self.config.layers, start=1):
+            had = f"{length} x {count}"
+            length, count = row.anchor_frames(length), count // row.spatial_stride
             if length < 1 or count < 1:
                 raise InputError(
                     f"a clip of {frames} frames x {points} points is too small for this model: "
-                    f"its layer {number} gets {had[0]} x {got[1]}; give longer clips or more points"
+                    f"its layer {number} gets {had}; give longer clips or more points"
                 )
 
     def encode(self, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,13 +17,15 @@ from fourd_perception.parameters import param
 class PSTConvConfig:
     """One row of PSTNet's table."""
 
-    mid_channels: int = param(45, "channels of the spatial convolution", at_least=1)
-    out_channels: int = param(64, "channels of the temporal convolution", at_least=1)
+    mid_channels: int = param(45, "channels of the spatial convolution", at_least=1, at_most=65536)
+    out_channels: int = param(64, "channels of the temporal convolution", at_least=1, at_most=65536)
     radius: float = param(0.1, "search radius, model units", at_least=1e-6)
     neighbours: int = param(9, "neighbours of an anchor in a frame", at_least=1, at_most=1024)
-    spatial_stride: int = param(1, "points to an anchor", at_least=1)
-    temporal_kernel: int = param(1, "frames in which neighbours are sought, odd", at_least=1)
-    temporal_stride: int = param(1, "frames to an anchor frame", at_least=1)
+    spatial_stride: int = param(1, "points to an anchor", at_least=1, at_most=65536)
+    temporal_kernel: int = param(
+        1, "frames in which neighbours are sought, odd", at_least=1, at_most=63
+    )
+    temporal_stride: int = param(1, "frames to an anchor frame", at_least=1, at_most=512)
     temporal_padding: tuple[int, ...] = param(
         (0, 0), "times the first and the last frame are repeated", at_least=0
     )
@@ -33,6 +35,16 @@ class PSTConvConfig:
             raise ValueError(f"temporal_kernel: expected an odd number, got {self.temporal_kernel}")
         if len(self.temporal_padding) != 2:
             raise ValueError(f"temporal_padding: expected 2 numbers, got {self.temporal_padding}")
+        if max(self.temporal_padding) >= self.temporal_kernel:
+            raise ValueError(
+                f"temporal_padding: expected less than the temporal_kernel, "
+                f"{self.temporal_kernel}, got {self.temporal_padding}"
+            )
+
+    def anchor_frames(self, frames: int) -> int:
+        """The number of anchor frames in a clip of `frames`; 0 if the clip is too short."""
+        padded = frames + sum(self.temporal_padding)
+        return max(0, (padded - self.temporal_kernel) // self.temporal_stride + 1)
 
 
 class PSTConv(nn.Module):
@@ -41,6 +53,10 @@ class PSTConv(nn.Module):
     Space and time are taken apart as in PSTNet: for each temporal offset the spatial convolution
     and the maximum over the k neighbours in that frame, then normalisation, ReLU and a convolution
     over the offsets. With a temporal kernel of 1 it is the paper's spatial extractor.
+
+    The paper leaves open where zeta's normalisation and ReLU stand. Here they follow the maximum,
+    PSTNet's order, so that f_i is an additive term; in PSTNet++ they stand inside of it. A clip's
+    borders are padded by repeating frames, where PSTNet's code pads with zeros.
 
     The spatial convolution is linear, so it is applied to each point once, before the gather, and
     what depends on the anchor alone is added after the maximum. That is exact:
@@ -71,11 +87,6 @@ class PSTConv(nn.Module):
             if part is not None:
                 nn.init.uniform_(part.weight, -bound, bound)
         nn.init.kaiming_uniform_(self.temporal.weight, nonlinearity="relu")
-
-    def anchor_frames(self, frames: int) -> int:
-        """The number of anchor frames in a clip of `frames`; 0 if the clip is too short."""
-        padded = frames + sum(self.config.temporal_padding)
-        return max(0, (padded - self.config.temporal_kernel) // self.config.temporal_stride + 1)
 
     def forward(
         self, points: Tensor, features: Tensor | None, sampled: Tensor | None = None
@@ -109,7 +120,7 @@ class PSTConv(nn.Module):
     def _frames(self, frames: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Anchor frames (L',) and, for each, the frames of its temporal offsets (L', k_t)."""
         config = self.config
-        first = torch.arange(self.anchor_frames(frames), device=device) * config.temporal_stride
+        first = torch.arange(config.anchor_frames(frames), device=device) * config.temporal_stride
         offsets = torch.arange(config.temporal_kernel, device=device)
         neighbour = first[:, None] + offsets - config.temporal_padding[0]
         neighbour = neighbour.clamp(0, frames - 1)

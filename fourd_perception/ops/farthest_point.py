@@ -17,6 +17,7 @@ def farthest_point_sample(points: Tensor, count: int) -> Tensor:
     points: (B, N, 3) float32, finite, any unit. Returns (B, count) int64 on the same device.
     Starts at index 0; of equally far points the one with the lowest index is taken, so every back
     end gives the same indices. Where all points are taken or coincide, index 0 is repeated.
+    PointNet++'s CUDA code never takes a point within 0.03 units of the origin; this one may.
     Raises ValueError if the shape or type does not fit, or count is not in 1..N.
     """
     if points.dim() != 3 or points.shape[2] != 3 or points.dtype != torch.float32:

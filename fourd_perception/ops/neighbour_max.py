@@ -1,4 +1,4 @@
-"""The maximum over neighbours, without ever building the grouped tensor."""
+"""The maximum over neighbours, on a CPU without ever building the grouped tensor."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def neighbour_max(values: Tensor, frame: Tensor, index: Tensor) -> Tensor:
     index: (G, T, M, k) int64, the neighbours of anchor m there, indices into N.
     Returns (G, M, T, C): out[g, m, t] = max over k of values[frame[g, t], index[g, t, m, k]].
     The gradient goes to the neighbour that was the maximum (the first of equal ones on the CPU).
-    Grouping first and pooling after gives the same, but through a tensor k times as large, which
-    is where PSTNet's time and memory go.
+    Grouping first and pooling after, as is done on a GPU, gives the same, but through a tensor k
+    times as large, which is where PSTNet's time and memory go.
     """
     if values.device.type == "cpu":
         return _NeighbourMax.apply(values, frame, index)

@@ -155,7 +155,7 @@ def test_the_published_table_has_the_published_width():
     assert model.feature_channels == 2048
     lengths, frames = [], 23
     for layer in model.layers:
-        frames = layer.anchor_frames(frames)
+        frames = layer.config.anchor_frames(frames)
         lengths.append(frames)
     assert lengths == [23, 11, 9, 4, 2, 2]  # PSTNet on 23 frames
     model.check_input(23, 2048)
@@ -173,7 +173,9 @@ def test_a_clip_that_is_too_small_is_refused_with_its_sizes():
     ("sizes", "says"),
     [
         ({"layers": [{"temporal_kernel": 2}]}, "odd"),
-        ({"layers": []}, "at least one"),
+        ({"layers": []}, "expected 1 to 64"),
+        ({"layers": [{}] * 65}, "got 65"),
+        ({"layers": [{"temporal_padding": [5000000, 0]}]}, "less than the temporal_kernel"),
         ({"layers": [{"temporal_kernel": 3}]}, "temporal_kernel of 1"),
         ({"layers": [{"radios": 1.0}]}, "did you mean 'radius'"),
         ({"layers": [{"radius": -1.0}]}, "at least"),

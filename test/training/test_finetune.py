@@ -25,7 +25,7 @@ def root(tmp_path_factory):
         Source(f"p{n}", f"p{n}", "train" if n < 10 else "test", partial(tiny_recordings.record, n))
         for n in range(14)
     ]
-    prepare(sources, root / "prepared", workers=1)
+    prepare(sources, root / "prepared", {"dataset": "msr_action3d"}, workers=1)
     (root / "model.yaml").write_text(yaml.safe_dump(small_model.SIZES))
     return root
 
@@ -35,7 +35,7 @@ def config(root, **changes):
         "name": "tiny",
         "architecture": "im_pstnet",
         "model": str(root / "model.yaml"),
-        "data": {"dataset": "studio", "prepared": str(root / "prepared"), "holdout": ["p0"]},
+        "data": {"dataset": "msr_action3d", "prepared": str(root / "prepared"), "holdout": ["p0"]},
         "clip": {"frames": 4, "frame_step": 1, "rate": 10.0},
         "preprocess": {"points": 24, "unit_scale": 1.0},
         "epochs": 16,
@@ -71,7 +71,7 @@ def test_the_holdout_is_not_trained_on(root):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"data": {"dataset": "studio", "prepared": "P", "holdout": ["p99"]}}, "p99 not in"),
+        ({"data": {"dataset": "msr_action3d", "prepared": "P", "holdout": ["p99"]}}, "p99 not in"),
         ({"clip": {"frames": 4, "frame_step": 1, "rate": 15.0}}, "does not fall on them"),
         ({"preprocess": {"points": 2}}, "too small for this model"),
         ({"architecture": "pstnet9"}, "unknown architecture"),
@@ -94,3 +94,60 @@ def test_a_model_of_other_classes_is_not_evaluated(root, tmp_path):
 def test_a_mistyped_key_is_named_with_its_neighbour(root):
     with pytest.raises(InputError, match="unknown key 'epoch'; did you mean 'epochs'"):
         config(root, epoch=3)
+
+
+def test_a_hold_out_that_was_trained_on_gives_no_figure(root, tmp_path):
+    made = finetune.finetune(config(root, epochs=1), tmp_path)
+    with pytest.raises(InputError, match="trained on p3"):
+        evaluate.evaluate(
+            checkpoint.load(made),
+            config(
+                root,
+                data={
+                    "dataset": "msr_action3d",
+                    "prepared": str(root / "prepared"),
+                    "holdout": ["p0", "p3"],
+                },
+            ),
+            "holdout",
+            views=1,
+            stride=1,
+        )
+
+
+def test_a_run_does_not_go_on_with_another_model(root, tmp_path):
+    sizes = yaml.safe_load((root / "model.yaml").read_text())
+    changed = tmp_path / "model.yaml"
+    changed.write_text(yaml.safe_dump(sizes))
+    run = config(root, epochs=1, model=str(changed))
+    finetune.finetune(run, tmp_path / "run")
+    kept = (tmp_path / "run" / "config.yaml").read_text()
+    sizes["layers"][1]["radius"] = 5.0
+    changed.write_text(yaml.safe_dump(sizes))
+    with pytest.raises(InputError, match="another configuration"):
+        finetune.finetune(run, tmp_path / "run")
+    assert (tmp_path / "run" / "config.yaml").read_text() == kept
+
+
+def test_fresh_removes_the_run_and_nothing_else(root, tmp_path):
+    finetune.finetune(config(root, epochs=1), tmp_path)
+    (tmp_path / "thesis.txt").write_text("ten years")
+    bad = config(root, epochs=2, preprocess={"points": 2})
+    with pytest.raises(InputError, match="too small"):
+        finetune.finetune(bad, tmp_path, fresh=True)
+    assert (tmp_path / "state.pt").exists()
+    finetune.finetune(config(root, epochs=2), tmp_path, fresh=True)
+    assert (tmp_path / "thesis.txt").exists()
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+def test_videos_made_of_other_recordings_are_not_taken(root, tmp_path):
+    data = {"dataset": "studio", "prepared": str(root / "prepared")}
+    with pytest.raises(InputError, match="made of.*msr_action3d.*asks for.*studio"):
+        finetune.finetune(config(root, data=data), tmp_path)
+
+
+def test_somebody_must_be_left_to_train_on(root):
+    with pytest.raises(InputError, match="leaves none"):
+        finetune.split(PreparedVideos(root / "prepared"), tuple(f"p{n}" for n in range(10)))

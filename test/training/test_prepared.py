@@ -49,7 +49,7 @@ def test_what_is_being_made_is_not_taken_for_what_is_made(folder, tmp_path):
 
     with pytest.raises(Exception, match=r"damaged|pickle"):
         prepare([Source("a", "g", "train", broken)], tmp_path / "other", workers=1)
-    assert not (tmp_path / "other").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
 
 
 def test_recordings_that_disagree_are_refused(tmp_path):

@@ -99,3 +99,16 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_state(tmp_pat
     with pytest.raises(InputError, match="epoch 2, step 1: the loss is nan"):
         run.fit(poisoned, nothing)
     assert make(tmp_path).resume()
+
+
+def test_a_record_without_its_state_is_written_again(tmp_path):
+    make(tmp_path, epochs=2).fit(batches, nothing)
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '{"epoch": 3, "loss": 1}\n{"epoch": 3, "lo')
+    run = make(tmp_path, epochs=2)
+    run.epochs = 3
+    assert run.resume()
+    run.fit(batches, nothing)
+    lines = metrics.read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+    assert "learning_rate" in json.loads(lines[-1])

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from fourd_perception.errors import InputError
 from fourd_perception.recordings.recording import Interval, Recording
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class PreparedVideos:
         self.rate = float(index["rate"])
         """Frames a second."""
         self.classes: tuple[str, ...] = tuple(index["classes"])
+        self.made_of: dict[str, Any] = index["made_of"]
+        """What `prepare` was told that it is made of."""
         self.videos = [Video(**video) for video in index["videos"]]
 
     def frame(self, video: Video, number: int) -> NDArray[np.float32]:
@@ -74,11 +76,17 @@ class PreparedVideos:
         return self._points[self._offsets[at] : self._offsets[at + 1]]
 
 
-def prepare(sources: Sequence[Source], folder: str | Path, workers: int = 2) -> None:
+def prepare(
+    sources: Sequence[Source],
+    folder: str | Path,
+    made_of: dict[str, Any] | None = None,
+    workers: int = 2,
+) -> None:
     """Turn recordings into a prepared folder, whole or not at all; progress is shown.
 
-    Every interval of a recording's truth becomes a video of its foreground points. Raises
-    InputError if there is nothing to prepare, or recordings disagree on classes or rate.
+    Every interval of a recording's truth becomes a video of its foreground points. made_of: plain
+    data that says which recordings these are. Raises InputError if there is nothing to prepare, or
+    recordings disagree on classes or rate.
     """
     folder = Path(folder)
     if not sources:
@@ -86,13 +94,23 @@ def prepare(sources: Sequence[Source], folder: str | Path, workers: int = 2) -> 
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
+    try:
+        _write(sources, part, made_of or {}, workers)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(part, folder)
+
+
+def _write(sources: Sequence[Source], part: Path, made_of: dict[str, Any], workers: int) -> None:
     counts: list[int] = []
     videos: list[Video] = []
     common: tuple[tuple[str, ...], float] | None = None
     with ProcessPoolExecutor(workers) as pool, open(part / "raw", "wb") as raw:
         jobs = pool.map(_read, [source.record for source in sources])
         for source, (classes, rate, intervals) in tqdm(
-            zip(sources, jobs), total=len(sources), desc=f"preparing {folder.name}", unit="rec"
+            zip(sources, jobs), total=len(sources), desc=f"preparing {part.stem}", unit="rec"
         ):
             common = common or (classes, rate)
             if common != (classes, rate):
@@ -116,13 +134,12 @@ def prepare(sources: Sequence[Source], folder: str | Path, workers: int = 2) -> 
     _raw_to_npy(part / "raw", part / "points.npy", int(offsets[-1]))
     index = {
         "format": _FORMAT,
+        "made_of": made_of,
         "rate": common[1],
         "classes": common[0],
         "videos": [asdict(video) for video in videos],
     }
     (part / "index.json").write_text(json.dumps(index), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(part, folder)
 
 
 def _read(record: Callable[[], Recording]) -> tuple[tuple[str, ...], float, list[Any]]:
