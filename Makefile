@@ -3,8 +3,9 @@ ROS ?= jazzy
 VENV ?= .venv$(if $(filter-out jazzy,$(ROS)),-$(ROS))
 export ROS VENV PYTHON
 
-# ROS 2 as the tests and the demo want it: this machine only, away from other people's robots.
-ROS_ENVIRONMENT = ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-$(1)}
+# ROS 2 as the tests want it: this machine only, away from other people's robots. The demo sees to
+# that itself: without a ROS_DOMAIN_ID it takes one of its own, so that two do not meet.
+TEST_ROS = ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-87}
 # A sourced ROS distribution would be mixed into the environment's own.
 unexport PYTHONPATH AMENT_PREFIX_PATH LD_LIBRARY_PATH
 
@@ -18,10 +19,10 @@ setup: ## make the environment (about 2 minutes once; nothing to do after)
 	@scripts/setup.sh
 
 demo: setup ## see the package at work; DATA=<folder> for your own recordings
-	@$(call ROS_ENVIRONMENT,86) $(VENV)/bin/demo $(if $(DATA),--data "$(DATA)")
+	@$(VENV)/bin/demo $(if $(DATA),--data "$(DATA)")
 
 test: setup ## run the tests
-	@$(call ROS_ENVIRONMENT,87) $(VENV)/bin/python -m pytest test $(ARGS)
+	@$(TEST_ROS) $(VENV)/bin/python -m pytest test $(ARGS)
 
 check: setup ## lint, format check, types
 	$(VENV)/bin/ruff check .

@@ -50,7 +50,6 @@ setup(
     extras_require={
         "studio": ["mujoco>=3.5"],
         "training": ["tensorboard"],
-        "vlm": ["transformers>=4.40"],
     },
     entry_points={
         "console_scripts": [

@@ -37,6 +37,7 @@ from fourd_perception.nodes.recognizer import Recognizer
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.frame import SECOND, Frame
 from fourd_perception.stream.window import ClipConfig
+from fourd_perception.tools.arguments import positive
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "dds_640x480"
@@ -163,7 +164,7 @@ def receive(notes: Path, ros_arguments: list[str]) -> None:
 def main() -> int:
     """Measure, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60.0, help="length (default: 60)")
+    parser.add_argument("--seconds", type=positive, default=60.0, help="length (default: 60)")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / f"{NAME}.json")
     parser.add_argument("--receive", type=Path, help=argparse.SUPPRESS)
     given, rest = parser.parse_known_args()

@@ -37,7 +37,7 @@ ROSDEP_KEYS = {
     "yaml": "python3-yaml",
 }
 # safetensors has no rosdep key; the others are extras, imported where they are used.
-FROM_PIP = {"cv2", "cv_bridge", "mujoco", "rosbags", "safetensors", "transformers", "triton"}
+FROM_PIP = {"cv2", "cv_bridge", "mujoco", "rosbags", "safetensors", "triton"}
 
 
 def manifest() -> ElementTree.Element:
@@ -76,6 +76,12 @@ def test_every_import_is_declared() -> None:
     foreign = imported_modules(ROOT / NAME) - set(sys.stdlib_module_names) - {NAME} - FROM_PIP
     missing = {ROSDEP_KEYS.get(module, module) for module in foreign} - declared
     assert not missing, f"package.xml has no exec_depend for {sorted(missing)}"
+
+
+def test_every_message_package_is_used() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / NAME).rglob("*.py")]
+    for package in (str(one.text) for one in manifest().iter("exec_depend")):
+        assert not package.endswith("_msgs") or any(package in text for text in texts), package
 
 
 def test_only_keys_that_a_release_may_depend_on() -> None:

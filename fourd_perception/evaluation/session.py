@@ -1,4 +1,4 @@
-"""What was sent to a recogniser and what it answered, and the figures that follow from it."""
+"""What was sent to a recognizer and what it answered, and the figures that follow from it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Session:
-    """A recording that was played to a recogniser, with everything that came back.
+    """A recording that was played to a recognizer, with everything that came back.
 
     clouds: stamps of the clouds that were sent. windows_expected: how many answers these clouds
     make when nothing is lost and nothing is skipped. answers: in the order of their stamps.

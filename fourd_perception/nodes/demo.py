@@ -26,14 +26,12 @@ from fourd_perception.evaluation.schedule import Schedule, read_schedule
 from fourd_perception.evaluation.session import Answer, Figures, Picture, Session, figures
 from fourd_perception.pipeline import PipelineConfig
 from fourd_perception.recordings import camera_messages as camera
-from fourd_perception.recordings import msr_action3d
+from fourd_perception.recordings import msr_action3d, studio_seeds
 from fourd_perception.recordings.bag_writer import BagContent, start_stamp, write_bag
 from fourd_perception.recordings.recording import Recording
 from fourd_perception.stream.frame import SECOND
+from fourd_perception.tools.arguments import positive, whole
 from fourd_perception.tools.make_bag import msr_recording, studio_recording
-
-UNSEEN_SEEDS = 2_000_000
-"""The studio's seeds from here on are used by no training and no evaluation."""
 
 _PICTURES = 8
 
@@ -81,7 +79,7 @@ def main() -> int:
 
 def _show(arguments: argparse.Namespace) -> Show:
     if arguments.data is None:
-        seed = UNSEEN_SEEDS + arguments.seed
+        seed = studio_seeds.DEMO + arguments.seed
         return Show(
             title="A simulated person, recognised through ROS 2",
             source=f"simulated by the studio; seed {seed}, which no training uses",
@@ -230,8 +228,12 @@ def _parser() -> argparse.ArgumentParser:
         "--model", type=Path, metavar="FILE",
         help="a .safetensors checkpoint (default: the one in models/ for this data)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="another number, another recording")
-    parser.add_argument("--seconds", type=float, default=60.0, help="about how long (default 60)")
+    parser.add_argument(
+        "--seed", type=whole, default=0, metavar="N", help="another number, another recording"
+    )
+    parser.add_argument(
+        "--seconds", type=positive, default=60.0, metavar="S", help="about how long (default 60)"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("out/demo"),
         help="folder for bag, report.html, summary.json and logs (default out/demo)",

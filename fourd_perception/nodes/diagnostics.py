@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
+from rclpy.subscription import Subscription
 from std_msgs.msg import Header
 
 from fourd_perception.checkpoint import ModelCard
@@ -11,6 +15,7 @@ from fourd_perception.nodes.health import SILENT_AFTER, Health, Level, rate_advi
 from fourd_perception.nodes.inputs import SensorInput
 from fourd_perception.nodes.silence import why_silent
 from fourd_perception.stream.frame import SECOND
+from fourd_perception.stream.synchronizer import Synchronizer
 from fourd_perception.stream.window import SlidingWindow
 
 
@@ -20,7 +25,7 @@ class Diagnostics:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._silence_told = False
+        self._silence_told: set[str] = set()
 
     def report(
         self,
@@ -37,6 +42,8 @@ class Diagnostics:
             found += [(Level.WARN, trouble) for trouble in source.qos_trouble.values()]
         if source is not None and card is not None and window is not None:
             values |= _window_values(window)
+            if source.synchronizer is not None:
+                values |= _image_values(source.synchronizer)
             if source.listening:
                 found += self._input(health, source, card, window)
         found.sort(key=lambda one: -one[0])
@@ -53,18 +60,13 @@ class Diagnostics:
     def _input(
         self, health: Health, source: SensorInput, card: ModelCard, window: SlidingWindow
     ) -> list[tuple[Level, str]]:
-        topic, silence = source.points.topic_name, health.silence
-        if silence >= SILENT_AFTER:
-            text = (
-                f"nothing on {topic} for {silence:.0f} s: {why_silent(self._node, source.points)}"
-            )
-            if not self._silence_told:
-                self._silence_told = True
-                self._node.get_logger().warning(text)
-            return [(Level.WARN, text)]
-        self._silence_told = False
-        found = []
-        rate = window.camera_rate
+        found = self._silence(source.points, health.silence)
+        clouds_come = not found
+        if source.image is not None:
+            found += self._silence(source.image, source.image_silence)
+        if not clouds_come:
+            return found
+        rate, topic = window.camera_rate, source.points.topic_name
         advice = rate_advice(card, window.clip, rate, topic) if rate else None
         if advice:
             found.append((Level.WARN, advice))
@@ -72,16 +74,41 @@ class Diagnostics:
             found.append((Level.OK, f"the window fills: {_fill(window)}"))
         return found
 
+    def _silence(self, subscription: Subscription, seconds: float) -> list[tuple[Level, str]]:
+        """That a topic is silent, if it has been for too long; logged when it begins."""
+        topic = subscription.topic_name
+        if seconds < SILENT_AFTER:
+            self._silence_told.discard(topic)
+            return []
+        text = f"nothing on {topic} for {seconds:.0f} s: {why_silent(self._node, subscription)}"
+        if topic not in self._silence_told:
+            self._silence_told.add(topic)
+            self._node.get_logger().warning(text)
+        return [(Level.WARN, text)]
+
 
 def _window_values(window: SlidingWindow) -> dict[str, str]:
     rate = window.camera_rate
-    return {
+    values = {
         "input rate by stamps [Hz]": f"{rate:.1f}" if rate else "not known",
         "rate the model wants [Hz]": f"{SECOND / window.clip.period:.1f}",
         "window": _fill(window),
         "window resets": str(window.resets),
         "last reset": window.reset_reason,
     }
+    if window.ignored:
+        values["late or repeated frames ignored"] = str(window.ignored)
+    return values
+
+
+def _image_values(synchronizer: Synchronizer[Any, Any]) -> dict[str, str]:
+    """What the pairing has done since the node was activated."""
+    values = {
+        f"images: {name.replace('_', ' ')}": str(count)
+        for name, count in asdict(synchronizer.counts).items()
+        if count or name in ("paired", "unpaired", "resets")
+    }
+    return {**values, "images: last reset": synchronizer.reset_reason}
 
 
 def _fill(window: SlidingWindow) -> str:

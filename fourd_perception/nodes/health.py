@@ -16,6 +16,7 @@ SILENT_AFTER = 5.0
 
 _REMEMBERED = 100
 _TOO_SLOW = 0.9
+_TOO_MANY_SKIPPED = 0.1
 _PLAUSIBLE_LATENCY_MS = 60_000.0
 
 
@@ -133,7 +134,7 @@ class Health:
             found.append((Level.ERROR, f"{failed} exceptions, see the log"))
         if rejected:
             found.append((Level.WARN, f"{rejected} messages rejected"))
-        if skipped > answered:
+        if skipped > _TOO_MANY_SKIPPED * (skipped + answered):
             found.append(
                 (Level.WARN, f"{skipped} windows skipped, {answered} answered: raise stride")
             )

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import (
     DurabilityPolicy,
@@ -19,6 +18,11 @@ from rclpy.qos import (
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image, PointCloud2
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ModuleNotFoundError:  # up to Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 from fourd_perception.errors import InputError
 from fourd_perception.messages import clouds, images
@@ -80,17 +84,33 @@ class SensorInput:
         self._health = health
         self._faults = Faults(node.get_logger(), health)
         self._deliver = deliver
+        self._parameters = parameters
         self._last_stamp = 0
-        self._synchronizer: Synchronizer[Frame, Any] | None = None
+        self._last_image = 0.0
+        self.synchronizer: Synchronizer[Frame, Any] | None = None
+        """None without images, and before the first `listen`."""
         self._subscriptions: list[Subscription] = []
         self.points = self._subscribe(PointCloud2, "points", self._on_points)
+        self.image: Subscription | None = None
         if parameters.use_image:
-            self._subscribe(Image, "image", self._on_image)
-            self._synchronizer = Synchronizer(
-                slop=round(parameters.sync_slop * SECOND),
-                max_wait=round(parameters.image_timeout * SECOND),
+            self.image = self._subscribe(Image, "image", self._on_image)
+
+    def listen(self) -> None:
+        """Open the gate. What came before it was last shut is forgotten."""
+        self._last_stamp = 0
+        self._last_image = time.monotonic()
+        if self.image is not None:
+            self.synchronizer = Synchronizer(
+                slop=round(self._parameters.sync_slop * SECOND),
+                max_wait=round(self._parameters.image_timeout * SECOND),
                 capacity=_CAPACITY,
             )
+        self.listening = True
+
+    @property
+    def image_silence(self) -> float:
+        """Seconds since the last image, or since images are expected."""
+        return time.monotonic() - self._last_image
 
     def destroy(self) -> None:
         """Destroy the subscriptions. Not to be called while another thread spins the node."""
@@ -145,21 +165,22 @@ class SensorInput:
             self._reject(error.reason, str(error))
             return
         frame = Frame(stamp, message.header.frame_id, points)
-        if self._synchronizer is None:
+        if self.synchronizer is None:
             self._deliver(frame, arrived)
         else:
-            self._deliver_pairs(self._synchronizer.put_points(stamp, frame), arrived)
+            self._deliver_pairs(self.synchronizer.put_points(stamp, frame), arrived)
 
     def _on_image(self, message: Image) -> None:
-        if not self.listening or self._synchronizer is None:
+        if not self.listening or self.synchronizer is None:
             return
+        self._last_image = time.monotonic()
         try:
             image = images.from_message(message)
         except images.BadImage as error:
             self._reject(error.reason, str(error))
             return
         stamp = from_stamp(message.header.stamp)
-        self._deliver_pairs(self._synchronizer.put_image(stamp, image), time.monotonic())
+        self._deliver_pairs(self.synchronizer.put_image(stamp, image), self._last_image)
 
     def _deliver_pairs(self, pairs: list[Pair[Frame, Any]], arrived: float) -> None:
         for pair in pairs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from fourd_perception import checkpoint
@@ -18,7 +20,7 @@ def load_checkpoint(parameters: InputParameters, task: str) -> checkpoint.Checkp
         raise ConfigError("model: no checkpoint is given; set it to a .safetensors file")
     if parameters.torch_threads:
         torch.set_num_threads(parameters.torch_threads)
-    loaded = checkpoint.load(parameters.model, device(parameters.device))
+    loaded = checkpoint.load(os.path.expanduser(parameters.model), device(parameters.device))
     if loaded.card.task != task:
         raise ConfigError(
             f"model: expected one for the task '{task}', {parameters.model} is for "

@@ -74,7 +74,8 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         self._input: SensorInput | None = None
         self._worker: NewestWins[tuple[Clip, float]] | None = None
         self._label_info: Publisher | None = None
-        self._resets_told = 0
+        self._resets_seen = 0
+        self._reset_told = False
         self._filling_told = False
         self.parameters: RosParameters[Parameters] = RosParameters(
             self, parameters_class, self._publish_label_info
@@ -203,10 +204,11 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
     def _activate(self) -> None:
         assert self._pipeline is not None and self._input is not None
         warm_up_ms = self._pipeline.warm_up()
+        self._pipeline.window.clear()
         self._worker = NewestWins(self._work, "inference")
-        self._filling_told = False
+        self._reset_told = self._filling_told = False
         self._health.listen()
-        self._input.listening = True
+        self._input.listen()
         self.get_logger().info(
             f"active, listening on {self._input.points.topic_name}; "
             f"a window takes {warm_up_ms:.0f} ms"
@@ -228,7 +230,7 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
             self.destroy_publisher(self._label_info)
         self._destroy_outputs()
         self._input = self._label_info = self._pipeline = None
-        self._resets_told = 0
+        self._resets_seen = 0
         self.parameters.locked = False
 
     def _publish_label_info(self) -> None:
@@ -246,22 +248,29 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         assert self._pipeline is not None and self._worker is not None
         window = self._pipeline.window
         clip = self._pipeline.offer(frame)
-        if window.resets != self._resets_told:
-            self._resets_told = window.resets
-            self._filling_told = False
-            self.get_logger().warning(f"the window starts again: {window.reset_reason}")
-        if window.filled < window.clip.frames and not self._filling_told:
-            self._filling_told = True
-            seconds = window.clip.period * window.clip.frames / SECOND
-            self.get_logger().info(
-                f"the window fills: no answer for the first {seconds:.1f} s of the stream"
-            )
+        self._tell_progress(window)
         if clip is None:
             return
         if not self._wanted():
             self._health.leave()
         elif self._worker.offer((clip, arrived)):
             self._health.skip()
+
+    def _tell_progress(self, window: SlidingWindow) -> None:
+        """Log that the window starts again, or fills: once until it is full."""
+        if window.resets != self._resets_seen:
+            self._resets_seen = window.resets
+            if not self._reset_told:
+                self._reset_told, self._filling_told = True, False
+                self.get_logger().warning(f"the window starts again: {window.reset_reason}")
+        if window.filled == window.clip.frames:
+            self._reset_told = False
+        elif not self._filling_told:
+            self._filling_told = True
+            seconds = window.clip.period * window.clip.frames / SECOND
+            self.get_logger().info(
+                f"the window fills: no answer for the first {seconds:.1f} s of the stream"
+            )
 
     # A window, in the worker's thread.
 

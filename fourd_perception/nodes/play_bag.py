@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,20 +15,25 @@ from typing import Any
 import rclpy
 from rclpy.context import Context
 from rclpy.duration import Duration
+from rclpy.exceptions import NameValidationException
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability, QosReliability
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
 from fourd_perception.errors import command
 from fourd_perception.messages.results import to_stamp
-from fourd_perception.recordings.bag_reader import BagError
+from fourd_perception.recordings.bag_reader import BagError, open_bag, raw_messages
 from fourd_perception.stream.frame import SECOND
+from fourd_perception.tools.arguments import positive
 
+_NODE = "play_bag"
 _CLOCK_HZ = 40.0
 _DEPTH = 10
 _POLL = 0.05
@@ -127,7 +129,8 @@ class ClockPublisher:
 def play(node: Node, bag: Reader, options: Options, summary: Summary) -> None:
     """Play an open bag to its end (for ever with `loop`), filling in `summary` on the way.
 
-    Raises BagError: before anything is sent, if there is nothing to play.
+    Raises BagError: before anything is sent, if there is nothing to play; where it is damaged,
+    after what comes before the damage.
     """
     chosen = _choose(bag, options)
     publishers = _publishers(node, chosen, options, summary)
@@ -140,8 +143,6 @@ def play(node: Node, bag: Reader, options: Options, summary: Summary) -> None:
             summary.passes += 1
             if not options.loop:
                 break
-    except ReaderError as error:
-        raise BagError(f"{options.bag}: damaged, played up to the damage ({error})") from None
     finally:
         _let_arrive(publishers)
 
@@ -160,7 +161,7 @@ def _play_once(
         pace = Pace(first, options.rate)
         if clock:
             clock.restart(first)
-        for connection, recorded, data in bag.messages(connections):
+        for connection, recorded, data in raw_messages(bag, connections):
             if clock:
                 clock.advance(pace, options.rate, recorded)
             late = pace.wait(recorded)
@@ -190,12 +191,14 @@ def _publishers(
     """A publisher for every connection whose type is installed, by the connection's id."""
     publishers = {}
     for one in connections:
+        name = options.remap.get(one.topic, one.topic)
+        if not _is_topic(name):
+            raise BagError(f"{options.bag}: {name!r} is no topic's name: damaged, or --remap it")
         kind = _message_class(one.msgtype)
         if kind is None:
             summary.skipped[one.topic] = one.msgtype
             print(f"play_bag: {one.topic} is left out: no {one.msgtype} here", file=sys.stderr)
             continue
-        name = options.remap.get(one.topic, one.topic)
         publishers[one.id] = node.create_publisher(kind, name, quality(one))
     if not publishers:
         raise BagError(f"{options.bag}: none of its message types is installed here")
@@ -206,7 +209,7 @@ def _message_class(name: str) -> Any | None:
     package, _, kind = name.partition("/msg/")
     try:
         return getattr(importlib.import_module(f"{package}.msg"), kind)
-    except (ImportError, AttributeError, ValueError):
+    except (ImportError, AttributeError, ValueError, TypeError):  # the last two: damaged names
         return None
 
 
@@ -254,24 +257,6 @@ def _let_arrive(publishers: dict[int, Publisher]) -> None:
     time.sleep(_POLL)  # best effort acknowledges nothing
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[Reader]:
-    try:
-        bag = Reader(path)
-        stack = ExitStack()
-        stack.enter_context(bag)
-    except FileNotFoundError as error:
-        raise BagError(
-            f"{path}: no such bag ({error}); expected a rosbag2 folder, or a .mcap or .db3 file"
-        ) from None
-    except (ReaderError, OSError) as error:
-        raise BagError(
-            f"{path}: not a rosbag2, or cut off ({error}); `ros2 bag reindex` may mend it"
-        ) from None
-    with stack:
-        yield bag
-
-
 def _parse(arguments: list[str] | None) -> Options:
     parser = argparse.ArgumentParser(
         prog="play_bag",
@@ -280,10 +265,10 @@ def _parse(arguments: list[str] | None) -> Options:
     )
     add = parser.add_argument
     add("bag", type=Path, help="the bag's folder, or one of its files")
-    add("--rate", type=_positive, default=1.0, help="2: twice as fast (default: 1)")
+    add("--rate", type=positive, default=1.0, help="2: twice as fast (default: 1)")
     add("--loop", action="store_true", help="start again at the end; time jumps back")
     add(
-        "--clock", type=_positive, nargs="?", const=_CLOCK_HZ, metavar="HZ",
+        "--clock", type=positive, nargs="?", const=_CLOCK_HZ, metavar="HZ",
         help=f"publish the recorded time on /clock (default: {_CLOCK_HZ:g} Hz), and before every "
         "message",
     )  # fmt: skip
@@ -293,10 +278,10 @@ def _parse(arguments: list[str] | None) -> Options:
         help="publish on another topic",
     )  # fmt: skip
     add(
-        "--wait-for", nargs="+", default=[], metavar="TOPIC",
+        "--wait-for", nargs="+", default=[], type=_topic, metavar="TOPIC",
         help="start when somebody subscribes to it (a topic that is not played: publishes it)",
     )  # fmt: skip
-    add("--wait-timeout", type=_positive, default=30.0, metavar="S", help="seconds (default: 30)")
+    add("--wait-timeout", type=positive, default=30.0, metavar="S", help="seconds (default: 30)")
     add("--json", action="store_true", help="print a summary as JSON")
     given = vars(parser.parse_args(arguments))
     for name in ("topics", "wait_for"):
@@ -305,18 +290,24 @@ def _parse(arguments: list[str] | None) -> Options:
     return Options(**given)
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return value
-
-
 def _renaming(text: str) -> tuple[str, str]:
     old, sign, new = text.partition(":=")
     if not (old and sign and new):
         raise argparse.ArgumentTypeError(f"expected OLD:=NEW, got {text}")
-    return old, new
+    return old, _topic(new)
+
+
+def _topic(text: str) -> str:
+    if not _is_topic(text):
+        raise argparse.ArgumentTypeError(f"expected a topic such as /camera/points, got {text!r}")
+    return text
+
+
+def _is_topic(text: str) -> bool:
+    try:
+        return validate_full_topic_name(expand_topic_name(text, _NODE, "/"))
+    except (NameValidationException, ValueError, TypeError):  # the last: not Unicode
+        return False
 
 
 @command
@@ -324,11 +315,11 @@ def main() -> int:
     """The entry point `play_bag`."""
     options = _parse(None)
     summary = Summary(str(options.bag))
-    with _open(options.bag) as bag:
+    with open_bag(options.bag) as bag:
         # Ctrl-C is to interrupt this thread's sleep; rclpy's handlers would swallow it.
         context = Context()
         rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
-        node = Node("play_bag", context=context, start_parameter_services=False)
+        node = Node(_NODE, context=context, start_parameter_services=False)
         try:
             play(node, bag, options, summary)
         except BagError as error:

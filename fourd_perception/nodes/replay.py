@@ -16,6 +16,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from fourd_perception.errors import InputError
 from fourd_perception.nodes.listener import HeardAnswer, Listener
 from fourd_perception.recordings import camera_messages as camera
 
@@ -23,6 +24,7 @@ _READY_WITHIN = 180.0  # the first start compiles kernels
 _LAST_ANSWERS = 2.0
 _TICK = 0.1
 _LOG_LINES = 15
+_HIGHEST_DOMAIN = 232
 
 
 class ReplayFailed(Exception):
@@ -112,15 +114,15 @@ class Replay:
 
 @contextlib.contextmanager
 def private_ros(fastdds_profile: Path) -> Iterator[Context]:
-    """ROS on a domain of this process's own, on this machine only.
+    """ROS on this machine only, on the domain that ROS_DOMAIN_ID says, else on one of its own.
 
     The environment says so to the processes that are started too. SIGINT and SIGTERM end the block
-    by an exception, so that these processes end with it.
+    by an exception, so that these processes end with it. Raises InputError on a ROS_DOMAIN_ID that
+    is none.
     """
-    domain = 1 + os.getpid() % 100  # above 101, ports may meet those of other programs
     environment = dict(os.environ)
     os.environ.update(
-        ROS_DOMAIN_ID=str(domain),
+        ROS_DOMAIN_ID=_domain(),
         ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
         FASTRTPS_DEFAULT_PROFILES_FILE=str(fastdds_profile),  # up to Jazzy
         FASTDDS_DEFAULT_PROFILES_FILE=str(fastdds_profile),
@@ -136,6 +138,13 @@ def private_ros(fastdds_profile: Path) -> Iterator[Context]:
         signal.signal(signal.SIGTERM, on_sigterm)
         os.environ.clear()
         os.environ.update(environment)
+
+
+def _domain() -> str:
+    given = os.environ.get("ROS_DOMAIN_ID", "")
+    if given and not (given.isdecimal() and int(given) <= _HIGHEST_DOMAIN):
+        raise InputError(f"ROS_DOMAIN_ID: expected 0 to {_HIGHEST_DOMAIN}, got '{given}'")
+    return given or str(1 + os.getpid() % 100)  # above 101, ports may meet those of other programs
 
 
 @contextlib.contextmanager

@@ -12,13 +12,16 @@ from typing import Any, NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 
 from fourd_perception.errors import InputError
 from fourd_perception.nodes.perception_node import PerceptionNode
 
 _PATIENCE = 0.3
 """Seconds that each of the node's two threads gets to end; together well under one second."""
+_HOW = "give parameters as -p NAME:=VALUE after --ros-args"
 
 
 def run(
@@ -34,7 +37,8 @@ def run(
     this thread, not the executor's: so they end the process within a second whatever the node is
     at.
     """
-    if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
+    given = sys.argv[1:] if args is None else args
+    if {"-h", "--help"} & set(given):
         print(usage)
         _leave(0)
     stopping = threading.Event()
@@ -42,7 +46,11 @@ def run(
         signal.signal(number, lambda *_: stopping.set())
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        _refuse(remove_ros_args(["", *given])[1:])
         node = make_node()
+    except rclpy_implementation.UnknownROSArgsError as error:  # its text is but a list of them
+        print(f"unknown ROS argument {error}: {_HOW}", file=sys.stderr)
+        _leave(2)
     except (InputError, RuntimeError) as error:  # RuntimeError: what rcl has to say of arguments
         print(" ".join(str(error).split()), file=sys.stderr)
         _leave(2)
@@ -63,6 +71,12 @@ def run(
     _leave(codes[0] if codes else 0)
 
 
+def _refuse(arguments: Sequence[str]) -> None:
+    """Raises InputError if there are any: nobody would read them."""
+    if arguments:
+        raise InputError(f"unknown argument '{arguments[0]}': {_HOW}")
+
+
 def _leave(code: int) -> NoReturn:
     """End the process now.
 
@@ -81,7 +95,11 @@ def _spin(
     stopping: threading.Event,
 ) -> int:
     try:
-        if node.parameters.value.autostart and not node.start():
+        if not node.parameters.value.autostart:
+            node.get_logger().info(
+                "unconfigured: waiting for a lifecycle manager (or set autostart)"
+            )
+        elif not node.start():
             return 2
         while not stopping.is_set() and executor.context.ok():
             try:

@@ -31,7 +31,7 @@ def why_silent(node: Node, subscription: Subscription) -> str:
     if publishers:
         return (
             f"{publishers[0].node_name} is there but nothing of it arrives: is it running? "
-            "Clouds over 0.5 MB need config/fastdds.xml on both sides"
+            "Messages over 0.5 MB need config/fastdds.xml on both sides"
         )
     others = [
         name

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from fourd_perception.errors import InputError
@@ -38,18 +40,57 @@ def read_messages(path: str | Path, *topics: str) -> Iterator[BagMessage]:
     Raises BagError where the bag cannot be read, and on a topic that it does not have.
     """
     types = get_typestore(Stores.ROS2_JAZZY)
+    with open_bag(path) as bag:
+        known = {connection.topic for connection in bag.connections}
+        for topic in topics:
+            if topic not in known:
+                raise BagError(f"{path}: no topic {topic}; it has {', '.join(sorted(known))}")
+        wanted = [one for one in bag.connections if one.topic in topics]
+        for connection, time, data in raw_messages(bag, wanted):
+            try:
+                message = types.deserialize_cdr(data, connection.msgtype)
+            except Exception as error:  # noqa: BLE001 - rosbags lets through what damage runs into
+                raise _damaged(path, error) from None
+            yield BagMessage(connection.topic, time, message)
+
+
+@contextmanager
+def open_bag(path: str | Path) -> Iterator[Reader]:
+    """A bag, open while the block lasts. Raises BagError where it cannot be opened."""
     try:
-        with Reader(Path(path)) as bag:
-            known = {connection.topic for connection in bag.connections}
-            for topic in topics:
-                if topic not in known:
-                    raise BagError(f"{path}: no topic {topic}; it has {', '.join(sorted(known))}")
-            wanted = [one for one in bag.connections if one.topic in topics]
-            for connection, time, data in bag.messages(wanted):
-                yield BagMessage(
-                    connection.topic, time, types.deserialize_cdr(data, connection.msgtype)
-                )
+        bag = Reader(Path(path))
+        stack = ExitStack()
+        stack.enter_context(bag)
     except FileNotFoundError:
-        raise BagError(f"{path}: no such bag; expected a rosbag2 folder or a .mcap file") from None
-    except (ReaderError, OSError) as error:
-        raise BagError(f"{path}: not a rosbag2, or damaged ({error})") from None
+        raise BagError(
+            f"{path}: no such bag; expected a rosbag2 folder, or a .mcap or .db3 file"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - rosbags lets through what damage runs into
+        raise BagError(
+            f"{path}: not a rosbag2, or damaged or cut off ({_reason(error)}); "
+            "`ros2 bag reindex` may mend it"
+        ) from None
+    with stack:  # outside of the try: what the block raises is its own
+        yield bag
+
+
+def raw_messages(
+    bag: Reader, connections: Collection[Connection]
+) -> Iterator[tuple[Connection, int, bytes]]:
+    """Connection, time of recording (nanoseconds) and CDR of the messages of an open bag.
+
+    Raises BagError where the bag is damaged, after the messages before the damage.
+    """
+    try:
+        yield from bag.messages(connections)
+    except Exception as error:  # noqa: BLE001 - as above; what the caller raises does not get here
+        raise _damaged(bag.path, error) from None
+
+
+def _damaged(path: object, error: Exception) -> BagError:
+    return BagError(f"{path}: damaged, and read up to the damage ({_reason(error)})")
+
+
+def _reason(error: Exception) -> str:
+    """In one line, and never empty."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")

@@ -84,7 +84,8 @@ def write_bag(
     """Write a recording and its truth as the folder `path`, whole or not at all.
 
     start: nanoseconds, added to the recording's stamps. The same arguments give the same messages.
-    Raises BagError if `path` is there already (with `force`: if it is there and is not a bag).
+    Raises BagError if `path` is there already (with `force`: if it is there and is not a bag), and
+    where the recording has nothing of `content`.
     """
     path = Path(path)
     _check_target(path, force)
@@ -140,6 +141,11 @@ def _write_messages(path: Path, recording: Recording, start: int, content: BagCo
             images = frames % content.image_step == 0
             for topic, message in _messages(frame, recording, stamp, content, images=images):
                 write(topic, stamp, message)
+            if len(connections) == 1:
+                raise BagError(
+                    f"{path.name}: would be empty: {recording.name} has no colour; "
+                    "ask for points or depth"
+                )
             frames += 1
     return frames
 

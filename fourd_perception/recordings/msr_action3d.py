@@ -93,14 +93,6 @@ def draw(
     return drawn
 
 
-def depth_path(root: str | Path, sequence: SequenceId) -> Path:
-    """The file of a sequence. Raises MsrError if it is not there."""
-    files = _index(Path(root))
-    if sequence not in files:
-        raise MsrError(f"{root}: no sequence {sequence}; {len(files)} others are there")
-    return files[sequence]
-
-
 def read_depth(path: str | Path) -> NDArray[np.float32]:
     """The frames of one file. (T, 240, 320) float32, metres along z, 0 where there is no person.
 

@@ -68,9 +68,10 @@ class SlidingWindow:
         self.ignored = 0
         """Frames that came late, or with the stamp of the one before."""
         self._intervals: deque[int] = deque(maxlen=_INTERVALS_REMEMBERED)
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Forget all frames, without counting it; the next one starts a new grid."""
         self._moments: deque[Frame] = deque(maxlen=self.clip.frames)
         self._last: Frame | None = None
         self._due = 0
@@ -87,8 +88,8 @@ class SlidingWindow:
         return SECOND / statistics.median(self._intervals) if self._intervals else None
 
     def reset(self, reason: str) -> None:
-        """Empty the window; the next frame starts a new grid."""
-        self._clear()
+        """Clear the window, count it and remember why."""
+        self.clear()
         self.resets += 1
         self.reset_reason = reason
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from fourd_perception.errors import InputError, command
-from fourd_perception.recordings import msr_action3d
+from fourd_perception.recordings import msr_action3d, studio_seeds
 from fourd_perception.recordings.bag_writer import STREAMS, BagContent, start_stamp, write_bag
 from fourd_perception.recordings.recording import Recording
+from fourd_perception.tools.arguments import positive, whole
 
 _EXAMPLES = """\
 examples:
-  make_bag out/studio --studio --seed 7 --actions wave_hand sit_down drink
+  make_bag out/studio --studio --seed 2000007 --actions wave_hand sit_down drink
   make_bag out/kinect --msr ~/MSR-Action3D --subjects 6-10 --seconds 120 --topics points
 
 The bag is a folder: an mcap, its metadata.yaml, and truth.csv with a line of start, end and label
@@ -32,18 +33,20 @@ def main() -> int:
     arguments = _parser().parse_args()
     streams = tuple(arguments.topics.split(","))
     content = BagContent(streams, arguments.whole_room, arguments.image_step)
+    seed = arguments.seed
+    if seed is None:
+        seed = studio_seeds.DEMO if arguments.studio else 0
     if arguments.studio:
-        recording = studio_recording(arguments.seed, arguments.seconds, arguments.actions)
+        recording = studio_recording(seed, arguments.seconds, arguments.actions)
     else:
         if arguments.actions or arguments.whole_room:
             raise InputError("--actions and --whole-room need --studio: MSR-Action3D has no room")
-        recording = msr_recording(
-            arguments.msr, arguments.seed, arguments.seconds, _numbers(arguments.subjects)
-        )
+        subjects = _numbers(arguments.subjects)
+        recording = msr_recording(arguments.msr, seed, arguments.seconds, subjects)
     summary = write_bag(
         arguments.out,
         recording,
-        start=start_stamp(arguments.seed),
+        start=start_stamp(seed),
         content=content,
         force=arguments.force,
     )
@@ -96,9 +99,12 @@ def _numbers(text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         try:
-            numbers += range(int(first), int(last if dash else first) + 1)
+            part_numbers = range(int(first), int(last if dash else first) + 1)
         except ValueError:
             raise InputError(f"--subjects: expected such as 6-10 or 1,3; got '{text}'") from None
+        if not part_numbers:
+            raise InputError(f"--subjects: nobody is in '{part}'; expected such as 6-10")
+        numbers += part_numbers
     return numbers
 
 
@@ -113,9 +119,14 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--studio", action="store_true", help="a made-up person in a made-up room")
     source.add_argument("--msr", metavar="ROOT", type=Path, help="MSR-Action3D, in this folder")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    trained = studio_seeds.SHIPPED_MODEL
     parser.add_argument(
-        "--seconds", type=float, default=60.0,
+        "--seed", type=whole, metavar="N",
+        help=f"of everything random (default: {studio_seeds.DEMO} for the studio, whose seeds "
+        f"{trained[0]} to {trained[-1]} the shipped model was trained on; 0 for MSR)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=positive, default=60.0, metavar="S",
         help="about how long (default 60); with --actions they decide",
     )  # fmt: skip
     parser.add_argument("--actions", nargs="+", metavar="NAME", help="studio: these, in this order")

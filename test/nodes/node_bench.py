@@ -37,6 +37,11 @@ def cloud(stamp: int, points: int = 50) -> PointCloud2:
     return message
 
 
+def stream(count: int, start: int = START) -> list[PointCloud2]:
+    """Clouds at `RATE`."""
+    return [cloud(start + index * PERIOD) for index in range(count)]
+
+
 class Bench:
     """A recognizer under test, and a probe node that feeds and hears it."""
 

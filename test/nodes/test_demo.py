@@ -21,8 +21,10 @@ pytest.importorskip("rclpy")
 
 from fourd_perception import models
 from fourd_perception.checkpoint import save
+from fourd_perception.errors import InputError
 from fourd_perception.nodes.demo import main
 from fourd_perception.nodes.listener import header_stamp
+from fourd_perception.nodes.replay import private_ros
 from fourd_perception.recordings.msr_action3d import ACTIONS
 from fourd_perception.stream.window import ClipConfig
 
@@ -114,6 +116,30 @@ def test_mistakes_are_told_before_anything_starts(
     assert main() == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "demo" / "report.html").exists()
+
+
+@pytest.mark.parametrize("arguments", [("--seed", "-1"), ("--seconds", "nan")])
+def test_numbers_are_checked(tmp_path: Path, monkeypatch, capsys, arguments) -> None:
+    monkeypatch.setattr("sys.argv", ["demo", "--out", str(tmp_path / "demo"), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"got {arguments[1]}")
+
+
+def test_the_domain_of_the_environment_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = Path("config/fastdds.xml")
+    monkeypatch.setenv("ROS_DOMAIN_ID", "43")
+    with private_ros(profile) as ros:
+        assert ros.get_domain_id() == 43
+    monkeypatch.delenv("ROS_DOMAIN_ID")
+    with private_ros(profile) as ros:
+        assert 1 <= ros.get_domain_id() <= 100
+        assert os.environ["ROS_DOMAIN_ID"] == str(ros.get_domain_id()), "for the processes"
+    assert "ROS_DOMAIN_ID" not in os.environ
+    monkeypatch.setenv("ROS_DOMAIN_ID", "233")
+    with pytest.raises(InputError, match="expected 0 to 232, got '233'"), private_ros(profile):
+        pass
 
 
 def test_a_recognizer_that_ends_is_told_with_its_last_words(data: Path, tmp_path: Path) -> None:

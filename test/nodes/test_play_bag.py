@@ -10,6 +10,7 @@ import pytest
 from node_bench import FRAMES, PERIOD, START, cloud
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from rosbags.interfaces import (
@@ -24,7 +25,7 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
@@ -159,11 +160,20 @@ def cut(bag):
     return bag
 
 
+def flip(bag, whole, flipped):
+    file = bag / "metadata.yaml"
+    file.write_bytes(file.read_bytes().replace(whole, flipped))
+    return bag
+
+
 @pytest.mark.parametrize(
     "break_it, arguments, words",
     [
         (lambda bag: bag / "nowhere", (), "no such bag"),
         (cut, (), "cut off"),
+        (lambda bag: flip(bag, b"sensor", b"\xffensor"), (), "damaged"),
+        (lambda bag: flip(bag, TOPIC.encode(), b"/camera+points"), (), "is no topic's name"),
+        (lambda bag: flip(bag, b"sensor", b".ensor"), (), "none of its message types"),
         (lambda bag: write(bag.parent / "empty", stamps=[]), (), "empty"),
         (lambda bag: bag, ("--topics", "/x"), f"no topic /x; it has {TOPIC}"),
         (lambda bag: bag, ("--remap", "/x:=/y"), "no topic /x"),
@@ -179,15 +189,47 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     code, out = play(monkeypatch, capsys, break_it(bag), *arguments)
     assert code == 2
     assert out.out == ""
-    (line,) = out.err.splitlines()
+    line = out.err.splitlines()[-1]
     assert line.startswith("play_bag: ") and words in line
+    assert "Traceback" not in out.err
 
 
-@pytest.mark.parametrize("arguments", [("--rate", "0"), ("--rate", "nan"), ("--remap", "/a=/b")])
+def test_damage_on_the_way_is_told_after_what_came_before_it(bag, monkeypatch, capsys):
+    whole = Reader.messages
+
+    def damaged(self, connections):
+        yield next(whole(self, connections))
+        raise KeyError(7)
+
+    monkeypatch.setattr(Reader, "messages", damaged)
+    code, out = play(monkeypatch, capsys, bag, "--json")
+    assert code == 2
+    (line,) = out.err.splitlines()
+    assert line.startswith(f"play_bag: {bag}: damaged") and "KeyError: 7" in line
+    assert json.loads(out.out)["messages"] == {TOPIC: 1}
+
+
+def test_a_fault_of_publishing_is_not_taken_for_damage(bag, monkeypatch, capsys):
+    def fail(self, message):
+        raise KeyError("ours")
+
+    monkeypatch.setattr(Publisher, "publish", fail)
+    with pytest.raises(KeyError, match="ours"):
+        play(monkeypatch, capsys, bag)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--rate", "0"), ("--rate", "nan"), ("--remap", "/a=/b"), ("--remap", f"{TOPIC}:=/1bad"),
+        ("--wait-for", "/a b"), ("--wait-for", "/a//b"), ("--wait-for", "{nobody}/a"),
+    ],
+)  # fmt: skip
 def test_arguments_are_checked(bag, monkeypatch, capsys, arguments):
     with pytest.raises(SystemExit) as ended:
         play(monkeypatch, capsys, bag, *arguments)
     assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("play_bag: error: argument --")
 
 
 @pytest.mark.parametrize(

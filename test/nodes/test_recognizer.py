@@ -4,17 +4,12 @@ import subprocess
 import sys
 import threading
 
-import numpy as np
 import pytest
-import rclpy
 import small_model
-from node_bench import FRAMES, PERIOD, START, cloud
-from rclpy.context import Context
+from node_bench import FRAMES, PERIOD, START, cloud, stream
 from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image, PointCloud2
 from vision_msgs.msg import LabelInfo
 
 from fourd_perception import checkpoint
@@ -26,10 +21,6 @@ from fourd_perception.pipeline import ActionPipeline, PipelineConfig
 from fourd_perception.stream.frame import Frame
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-def stream(count, start=START):
-    return [cloud(start + index * PERIOD) for index in range(count)]
 
 
 def test_answers_are_the_pipelines_own_with_the_stamp_of_the_newest_frame(make_bench, model):
@@ -69,7 +60,7 @@ def test_lifecycle_walk(make_bench):
     assert not list(node.subscriptions)
 
 
-def test_a_deactivated_node_is_deaf_and_an_activated_one_goes_on(make_bench):
+def test_a_deactivated_node_is_deaf_and_an_activated_one_starts_anew(make_bench):
     bench = make_bench()
     bench.activate()
     bench.send(*stream(FRAMES))
@@ -79,8 +70,15 @@ def test_a_deactivated_node_is_deaf_and_an_activated_one_goes_on(make_bench):
     bench.report()
     assert len(bench.answers) == 1
     bench.recognizer.trigger_activate()
-    bench.send(cloud(START + (FRAMES + 1) * PERIOD))
+    # The first has the stamp of the last one before: it is no repetition any more.
+    again = stream(FRAMES, START + (FRAMES - 1) * PERIOD)
+    bench.send(*again[:-1])
+    _, values = bench.report()
+    assert (len(bench.answers), values["window"]) == (1, "3 of 4 frames")
+    bench.send(again[-1])
     bench.answered(2)
+    _, values = bench.report()
+    assert (values["window resets"], values["messages rejected"]) == ("0", "0")
 
 
 @pytest.mark.parametrize(
@@ -238,6 +236,24 @@ def test_an_exception_while_inferring_costs_one_window(make_bench, monkeypatch):
     bench.answered(1)
 
 
+def test_scores_that_are_not_finite_cost_the_window_and_are_told(make_bench, monkeypatch, capfd):
+    bench = make_bench()
+    bench.activate()
+
+    def recognise(clip):
+        raise ValueError("scores are not finite")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.recognizer._pipeline, "recognise", recognise)
+        bench.send(*stream(FRAMES))
+        bench.until(lambda: any(one.level == b"\x02" for one in bench.reports))
+    assert bench.report()[1]["exception: ValueError"] == "1"
+    assert "a window is lost: ValueError: scores are not finite" in capfd.readouterr().err
+    assert bench.answers == []
+    bench.send(cloud(START + FRAMES * PERIOD))
+    bench.answered(1)
+
+
 def test_a_slow_model_skips_to_the_newest_window(make_bench, monkeypatch):
     bench = make_bench()
     bench.activate()
@@ -260,90 +276,6 @@ def test_a_slow_model_skips_to_the_newest_window(make_bench, monkeypatch):
     assert bench.report()[1]["windows skipped"] == "2"
 
 
-def test_images_are_paired_and_a_missing_one_does_not_hold_the_cloud_up(make_bench, monkeypatch):
-    bench = make_bench(use_image=True, sync_slop=0.01, image_timeout=0.05)
-    bench.activate()
-    taken = []
-    monkeypatch.setattr(bench.recognizer._pipeline, "offer", taken.append)
-    images = bench.probe.create_publisher(Image, "image", 10)
-    bench.until(lambda: images.get_subscription_count() == 1)
-    image = Image(height=2, width=2, step=6, encoding="rgb8", data=bytes(range(12)))
-    image.header.stamp = cloud(START).header.stamp
-    images.publish(image)
-    bench.send(*stream(3))
-    bench.until(lambda: len(taken) == 2)
-    assert taken[0].stamp == START
-    np.testing.assert_array_equal(taken[0].image.reshape(-1), np.arange(12))
-    assert taken[1].image is None
-
-
-def test_a_camera_that_is_too_slow_is_told_what_to_do(make_bench):
-    bench = make_bench()
-    bench.activate()
-    bench.send(*[cloud(START + index * 2 * PERIOD) for index in range(4)])
-    report, values = bench.report()
-    assert report.level == b"\x01"
-    assert (
-        "small wants 4 frames at 10 Hz; /points runs at 5 Hz: raise the camera's rate, "
-        "or set frame_step to 2" in report.message
-    )
-    assert values["input rate by stamps [Hz]"] == "5.0"
-
-
-def test_a_filling_window_is_told(make_bench):
-    bench = make_bench()
-    bench.activate()
-    bench.send(*stream(2))
-    report, _ = bench.report()
-    assert report.level == b"\x00" and "the window fills: 2 of 4 frames" in report.message
-
-
-def silent(bench, monkeypatch):
-    """The diagnostics' words on a silent input, without waiting for the silence."""
-    monkeypatch.setattr("fourd_perception.nodes.diagnostics.SILENT_AFTER", 0.0)
-    report, _ = bench.report()
-    assert report.level == b"\x01"
-    return report.message
-
-
-def test_silence_names_the_topics_that_are_there(make_bench, monkeypatch):
-    bench = make_bench()
-    bench.probe.destroy_publisher(bench.points)
-    bench.recognizer.start()
-    other = bench.probe.create_publisher(PointCloud2, "/camera/depth/points", 10)
-    bench.until(lambda: bench.recognizer.count_publishers(other.topic_name) == 1)
-    bench.until(lambda: bench.recognizer.count_publishers("/points") == 0)
-    assert "sensor_msgs/msg/PointCloud2 is on /camera/depth/points" in silent(bench, monkeypatch)
-
-
-def test_silence_by_another_type_is_explained(make_bench, monkeypatch):
-    bench = make_bench()
-    bench.probe.destroy_publisher(bench.points)
-    bench.recognizer.start()
-    context = Context()  # one participant of DDS refuses two types on a topic
-    rclpy.init(args=[], context=context)
-    camera = Node("camera", context=context)
-    camera.create_publisher(Image, "points", 10)
-    bench.until(lambda: bench.recognizer.count_publishers("/points") == 1)
-    assert "carries sensor_msgs/msg/Image" in silent(bench, monkeypatch)
-    camera.destroy_node()
-    context.try_shutdown()
-
-
-def test_a_qos_that_does_not_fit_is_explained(make_bench):
-    overrides = {"qos_overrides__/points.subscription.durability": "transient_local"}
-    bench = make_bench(**overrides)
-    bench.recognizer.start()
-    bench.until(lambda: any("does not fit" in one.message for one in bench.reports))
-    (report,) = [one for one in bench.reports if "does not fit" in one.message][:1]
-    assert "durability" in report.message and "volatile" in report.message
-
-
-def test_health_is_reported_before_it_is_configured(make_bench):
-    report, values = make_bench().report()
-    assert report.message == values["state"] == "unconfigured"
-
-
 def test_help_names_every_parameter():
     done = subprocess.run(
         [sys.executable, "-m", "fourd_perception.nodes.recognizer", "--help"],
@@ -352,3 +284,8 @@ def test_help_names_every_parameter():
     )
     assert done.returncode == 0
     assert all(f"  {entry.name}: " in done.stdout for entry in entries(RecognizerParameters))
+
+
+def test_a_checkpoint_may_lie_in_the_home_folder(make_bench, model, monkeypatch):
+    monkeypatch.setenv("HOME", str(model.parent))
+    assert make_bench(model=f"~/{model.name}").recognizer.trigger_configure() == SUCCESS

@@ -17,6 +17,7 @@ BUSY = (
     "recognizer.Recognizer._load = load",
     "recognizer.main()",
 )
+HOW = "give parameters as -p NAME:=VALUE after --ros-args"
 LONG = 30.0
 SOON = 5.0  # a second, and room for a busy machine
 
@@ -49,6 +50,17 @@ def test_a_signal_ends_an_active_node_with_exit_code_0(model, number):
     assert "Traceback" not in rest
 
 
+def test_a_node_that_waits_to_be_configured_says_so():
+    process = start(START)
+    try:
+        wait_for(process, "unconfigured: waiting for a lifecycle manager (or set autostart)")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=SOON)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+
+
 def test_a_signal_ends_a_node_that_is_busy():
     process = start(BUSY, "-p", "autostart:=true")
     try:
@@ -65,11 +77,36 @@ def test_a_signal_ends_a_node_that_is_busy():
     [
         (("-p", "model:=nowhere.safetensors", "-p", "autostart:=true"), "no such file"),
         (("-p", "stride:=0"), "stride: expected 1 to 512, got 0"),
+        (("--", "model:=/x.safetensors"), f"unknown argument 'model:=/x.safetensors': {HOW}"),
+        (("--", "--model", "x"), f"unknown argument '--model': {HOW}"),
+        (("--foo",), f"unknown ROS argument ['--foo']: {HOW}"),
     ],
 )
 def test_what_cannot_start_says_so_in_one_line_and_ends_with_exit_code_2(arguments, words):
     process = start(START, *arguments)
-    output, _ = process.communicate(timeout=LONG)
+    try:
+        output, _ = process.communicate(timeout=LONG)
+    finally:
+        process.kill()
     assert process.returncode == 2
     assert words in output
     assert len([line for line in output.splitlines() if "[rcl]" not in line]) == 1
+
+
+@pytest.mark.parametrize("given, expected", [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_without_spinning_unless_the_user_wants_it(given, expected):
+    code = (
+        "import os, sys",
+        "import fourd_perception.nodes",
+        "print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])",
+        "from fourd_perception.nodes import recognizer",
+        "print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])",
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    if given:
+        environment["OMP_WAIT_POLICY"] = given
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(code)],
+        capture_output=True, text=True, env=environment, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [f"False {expected}", f"True {expected}"]

@@ -181,6 +181,32 @@ def test_a_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert len(messages(path, camera.POINTS)) == 2, "the old bag is still whole"
 
 
+def test_a_bag_that_would_hold_no_sensors_topic_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BagError, match="test has no colour"):
+        write_bag(
+            tmp_path / "bag", recording(colour=False), start=START, content=BagContent(("color",))
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name, whole, flipped",
+    [
+        ("metadata.yaml", b"sensor_msgs", b"\xffensor_msgs"),
+        ("bag.mcap", b"sensor_msgs", b"\xffensor_msgs"),
+        ("bag.mcap", b"\0\0camera_optical", b"\xff\x7fcamera_optical"),  # the text's length
+    ],
+)
+def test_flipped_bytes_are_damage(tmp_path: Path, name: str, whole: bytes, flipped: bytes) -> None:
+    write_bag(tmp_path / "bag", recording(2), start=START)
+    file = tmp_path / "bag" / name
+    assert whole in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(whole, flipped))
+    with pytest.raises(BagError, match="bag: .*damaged") as caught:
+        messages(tmp_path / "bag", camera.POINTS)
+    assert "\n" not in str(caught.value)
+
+
 def test_bags_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(BagError, match="no such bag"):
         messages(tmp_path / "nowhere", camera.POINTS)

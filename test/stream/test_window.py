@@ -154,6 +154,15 @@ class TestResets:
         window.reset("new model")
         assert (window.filled, window.resets, window.reset_reason) == (0, 1, "new model")
 
+    def test_to_clear_it_is_no_reset(self):
+        window = SlidingWindow(ClipConfig(4, 1, 10.0))
+        clips_of(window, regular(10, 6))
+        window.clear()
+        assert (window.filled, window.resets, window.reset_reason) == (0, 0, "")
+        stamps = regular(10, 4, start=SECOND)  # before: the jump is not seen either
+        assert clips_of(window, stamps) == [(stamps[-1], stamps)]
+        assert window.resets == 0
+
 
 @settings(deadline=None)
 @given(

@@ -10,7 +10,10 @@ import pytest
 import scipy.io
 from rosbags.rosbag2 import Reader
 
+from fourd_perception.checkpoint import read_card
+from fourd_perception.errors import InputError
 from fourd_perception.recordings import camera_messages as camera
+from fourd_perception.recordings import studio_seeds
 from fourd_perception.recordings.bag_reader import read_messages
 from fourd_perception.recordings.truth import FILE_NAME, read_truth
 from fourd_perception.tools import make_bag
@@ -73,6 +76,30 @@ def test_the_studio(run, tmp_path: Path) -> None:
         assert set(bag.topics) == {camera.POINTS, camera.TF_STATIC}
 
 
+def test_the_studio_shows_nobody_whom_the_shipped_model_knows(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeds = []
+
+    def note(seed: int, *_: object) -> None:
+        seeds.append(seed)
+        raise InputError("that is all")
+
+    monkeypatch.setattr(make_bag, "studio_recording", note)
+    for arguments in ((), ("--seed", 0), ("--seed", 7)):
+        assert run(tmp_path / "bag", "--studio", *arguments)[0] == 2
+    assert seeds == [studio_seeds.DEMO, 0, 7]
+    with pytest.raises(SystemExit):
+        run(tmp_path / "bag", "--help")
+    assert "0 to 95 the shipped model" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_ranges_of_the_studios_seeds() -> None:
+    card = read_card(Path(__file__).parents[2] / "models" / "studio.safetensors")
+    assert {int(one) for one in card.trained_on["groups"]} == set(studio_seeds.SHIPPED_MODEL)
+    assert studio_seeds.SHIPPED_MODEL[-1] < studio_seeds.TEST < studio_seeds.DEMO
+
+
 def test_seconds_give_every_action_its_turn() -> None:
     studio = pytest.importorskip("fourd_perception.studio")
     recording = make_bag.studio_recording(seed=1, seconds=112.0)
@@ -87,6 +114,8 @@ def test_seconds_give_every_action_its_turn() -> None:
         (("--msr", "nowhere"), "make_bag: nowhere: no such folder"),
         (("--msr", "{msr}", "--subjects", "9"), "no sequence of subjects 9"),
         (("--msr", "{msr}", "--subjects", "six"), "--subjects: expected such as 6-10"),
+        (("--msr", "{msr}", "--subjects", "1,9-7"), "--subjects: nobody is in '9-7'"),
+        (("--msr", "{msr}", "--topics", "color"), "msr_action3d has no colour"),
         (("--msr", "{msr}", "--whole-room"), "need --studio"),
         (("--msr", "{msr}", "--topics", "points,lidar"), "expected some of points, depth, color"),
         (("--studio", "--actions", "levitate"), "unknown action 'levitate'"),
@@ -98,6 +127,18 @@ def test_mistakes_are_one_line(run, msr: Path, tmp_path: Path, arguments, messag
     code, out, err = run(tmp_path / "bag", *(one.format(msr=msr) for one in arguments))
     assert (code, out) == (2, "")
     assert message in err and err.count("\n") == 1
+    assert not (tmp_path / "bag").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--seed", "-1"), ("--seed", "x"), *(("--seconds", bad) for bad in ("inf", "nan", "-5", "0"))],
+)
+def test_numbers_are_checked(run, msr: Path, tmp_path: Path, capsys, arguments) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(tmp_path / "bag", "--msr", msr, *arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"got {arguments[1]}")
     assert not (tmp_path / "bag").exists()
 
 

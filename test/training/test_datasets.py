@@ -8,9 +8,9 @@ import scipy.io
 
 from fourd_perception.errors import InputError
 from fourd_perception.parameters import from_mapping
+from fourd_perception.recordings import studio_seeds
 from training import datasets
 from training.config import DataConfig
-from training.datasets import studio
 from training.datasets.prepared import PreparedVideos, prepare
 
 
@@ -56,7 +56,7 @@ def test_the_studios_test_seeds_are_never_trained_on():
     sources = datasets.sources(config(dataset="studio", recordings=3, test_recordings=2))
     assert [(source.group, source.split) for source in sources] == [
         ("0", "train"), ("1", "train"), ("2", "train"),
-        (str(studio.TEST_SEED), "test"), (str(studio.TEST_SEED + 1), "test"),
+        (str(studio_seeds.TEST), "test"), (str(studio_seeds.TEST + 1), "test"),
     ]  # fmt: skip
     pickle.dumps(sources)  # they go to worker processes
 

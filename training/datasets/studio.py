@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fourd_perception.recordings import studio_seeds
 from fourd_perception.recordings.recording import Recording
 from training.datasets.prepared import Source
 
 if TYPE_CHECKING:
     from training.config import DataConfig
-
-TEST_SEED = 1_000_000
-"""Seeds from here on are never trained on."""
 
 _RATE = 7.5
 """Rendered at the rate of the clips (every fourth frame of 30 Hz), not at the camera's."""
@@ -28,10 +26,10 @@ def record(seed: int) -> Recording:
 
 def sources(config: DataConfig) -> Sequence[Source]:
     """One source a seed, which is also its group."""
-    train = range(config.recordings)
-    test = range(TEST_SEED, TEST_SEED + config.test_recordings)
+    train = range(studio_seeds.TRAINING, studio_seeds.TRAINING + config.recordings)
+    test = range(studio_seeds.TEST, studio_seeds.TEST + config.test_recordings)
     return [
-        Source(f"studio_{seed}", str(seed), "train" if seed < TEST_SEED else "test",
+        Source(f"studio_{seed}", str(seed), "train" if seed < studio_seeds.TEST else "test",
                partial(record, seed))
         for seed in (*train, *test)
     ]  # fmt: skip
