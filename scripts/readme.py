@@ -20,35 +20,42 @@ sys.path.insert(0, str(ROOT))
 from fourd_perception.checkpoint import read_card  # noqa: E402
 from fourd_perception.nodes.recognizer import RecognizerParameters  # noqa: E402
 from fourd_perception.parameters import markdown_table  # noqa: E402
+from fourd_perception.stream.frame import SECOND  # noqa: E402
 
 
 def figures() -> str:
-    """Every figure in results/, with where it comes from."""
-    rows = ["| figure | value | data and protocol | command |", "| --- | --- | --- | --- |"]
+    """Every file in results/, a row each: what was measured, on what, and how to do it again."""
+    rows = ["| result | figures | measured on | command |", "| --- | --- | --- | --- |"]
     for path in sorted((ROOT / "results").glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        source = f"{result['data']}; {result['protocol']}".replace("|", "/")
-        numbers = {k: v for k, v in result["figures"].items() if isinstance(v, (int, float))}
-        for position, (name, value) in enumerate(numbers.items()):
-            where = f"[{path.name}](results/{path.name}): {source}" if position == 0 else ""
-            command = f"`{result['command']}`" if position == 0 else ""
-            rows.append(f"| `{name}` | {_number(value)} | {where} | {command} |")
+        numbers = [
+            f"`{name}` {_number(value)}"
+            for name, value in result["figures"].items()
+            if isinstance(value, (int, float))
+        ]
+        data = result["data"].replace("|", "/")
+        rows.append(
+            f"| [{path.stem}](results/{path.name}) | {', '.join(numbers)} | {data} "
+            f"| `{result['command']}` |"
+        )
     return "\n".join(rows)
 
 
 def models() -> str:
     """Every checkpoint in models/, from its own card."""
     rows = [
-        "| model | classes | clip | points | trained on | measured (%) | size |",
+        "| model | classes | clip | points | trained on | video accuracy (%) | size |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for path in sorted((ROOT / "models").glob("*.safetensors")):
         card = read_card(path)
-        measured = ", ".join(f"{name} {value:g}" for name, value in card.accuracy.items())
+        measured = ", ".join(
+            f"{name.replace('_', ' ')} {value:g}" for name, value in card.accuracy.items()
+        )
         trained = card.trained_on
         rows.append(
             f"| [`{path.name}`](models/{path.name}) | {len(card.classes)} | {card.clip.frames} "
-            f"frames, every {card.clip.frame_step} at {card.clip.rate:g} Hz | "
+            f"frames at {SECOND / card.clip.period:g} Hz | "
             f"{card.preprocess.points} | {trained.get('dataset')}, {trained.get('videos')} videos "
             f"| {measured} | {path.stat().st_size / 1e6:.1f} MB |"
         )
