@@ -186,6 +186,9 @@ install_checkout() {
     mkdir -p "$share" "$index"
     ln -sfn "$PWD"/{package.xml,launch,config,models} "$share/"
     ln -sfn "$PWD/resource/fourd_perception" "$index/fourd_perception"
+    # Where launch and `ros2 run` look for a package's programs.
+    mkdir -p "$VENV/lib/fourd_perception"
+    ln -sfn ../../bin/{recognizer,play_bag,make_bag,demo} "$VENV/lib/fourd_perception/"
 }
 
 try_out() {
