@@ -132,7 +132,8 @@ install_torch() {
     torch=$(grep '^torch==' requirements/torch.txt)
     if ! has_gpu; then # the CPU build is a tenth of the size
         run "$1 (CPU build)" install -c requirements/constraints.txt "$torch+cpu" && return
-        not_offered || return 1
+        # pip says in several ways that it has no such build; what else went wrong would go wrong again.
+        if no_network || grep -q 'No space left on device' "$VENV/.setup/log"; then return 1; fi
         if reachable "$PYTORCH_INDEX/torch/"; then
             run "$1 (CPU build, from $PYTORCH_INDEX)" \
                 install -c requirements/constraints.txt --extra-index-url "$PYTORCH_INDEX" "$torch+cpu" && return
