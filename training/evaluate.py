@@ -24,6 +24,7 @@ from fourd_perception import checkpoint
 from fourd_perception.errors import InputError, command
 from fourd_perception.evaluation import metrics
 from fourd_perception.parameters import load_yaml
+from fourd_perception.tools.arguments import counting
 from training import scoring
 from training.config import FinetuneConfig
 from training.finetune import open_videos, split
@@ -70,13 +71,6 @@ def evaluate(
     return figures, len(chosen)
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
-    return value
-
-
 def _training(card: checkpoint.ModelCard) -> str:
     told = {name: value for name, value in card.trained_on.items() if name != "groups"}
     return "trained with " + ", ".join(f"{name} {value}" for name, value in told.items())
@@ -94,8 +88,8 @@ def main() -> int:
     parser.add_argument("--split", choices=("train", "holdout", "test"), default="test")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="segments",
                         help="which of the two `video_accuracy` is")  # fmt: skip
-    parser.add_argument("--views", type=_positive, default=5, help="clips of a video by segments")
-    parser.add_argument("--stride", type=_positive, default=1, help="frames between windows")
+    parser.add_argument("--views", type=counting, default=5, help="clips of a video by segments")
+    parser.add_argument("--stride", type=counting, default=1, help="frames between windows")
     parser.add_argument("--results", help="write the figures to this file, see results/")
     parser.add_argument("--record", action="store_true",
                         help="write the accuracy into the checkpoint's own card")  # fmt: skip

@@ -32,12 +32,7 @@ from training.transforms import augment, cut_clip, segment_indices, window_indic
 
 def open_videos(config: DataConfig) -> PreparedVideos:
     """The prepared videos; made first if they are not there. Raises InputError on other ones."""
-    made_of: dict[str, object] = {"dataset": config.dataset}
-    if config.dataset == "studio":
-        made_of |= {
-            "recordings": config.recordings,
-            "test_recordings": config.test_recordings,
-        }
+    made_of = datasets.made_of(config)
     if not Path(config.prepared).exists():
         prepare(datasets.sources(config), config.prepared, made_of)
     videos = PreparedVideos(config.prepared)
@@ -50,7 +45,7 @@ def open_videos(config: DataConfig) -> PreparedVideos:
 
 
 def split(videos: PreparedVideos, holdout: tuple[str, ...]) -> dict[str, list[Video]]:
-    """ "train", "holdout" (groups of the training split that are not trained on) and "test"."""
+    """By part: train, holdout (groups of the training split that are not trained on) and test."""
     groups = {video.group for video in videos.videos if video.split == "train"}
     unknown = set(holdout) - groups
     if unknown:

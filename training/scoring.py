@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -67,9 +67,8 @@ def video_scores(
     classes = len(videos.classes)
     total, count = np.zeros((len(chosen), classes)), np.zeros(len(chosen))
     model.eval()
-    batches: Iterator[int] = iter(range(0, len(work), _CLIPS_AT_ONCE))
     with torch.inference_mode(), tqdm(total=len(work), disable=not progress, unit="clip") as bar:
-        for start in batches:
+        for start in range(0, len(work), _CLIPS_AT_ONCE):
             part = work[start : start + _CLIPS_AT_ONCE]
             clips = [
                 cut_clip(

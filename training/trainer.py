@@ -6,7 +6,6 @@ import json
 import math
 import os
 import pickle
-import random
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -125,7 +124,6 @@ class Trainer:
         ):
             while self.epoch < self.epochs:
                 started = time.monotonic()
-                random.seed(self.seed * 100_003 + self.epoch)
                 torch.manual_seed(self.seed * 100_003 + self.epoch)
                 figures = {"loss": self._run_epoch(batches(self.epoch), bar)}
                 self.epoch += 1

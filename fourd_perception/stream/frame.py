@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 SECOND = 1_000_000_000
 """Nanoseconds; every stamp in the package is an int of nanoseconds."""
 
+LATE = SECOND // 10
+"""A message older than the last one by no more than this is late; by more, and time has jumped."""
+
 UNLABELLED = 65535
 """A point's label where there is none: no return, or nothing that has a class."""
 

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from fourd_perception.stream.frame import SECOND
+from fourd_perception.stream.frame import LATE, SECOND
 
 Cloud = TypeVar("Cloud")
 Image = TypeVar("Image")
@@ -86,9 +86,7 @@ class Synchronizer(Generic[Cloud, Image]):
     Nothing is called back, so nothing of the caller's can fail inside. Not thread-safe.
     """
 
-    def __init__(
-        self, slop: int, max_wait: int, capacity: int, *, reorder: int = SECOND // 10
-    ) -> None:
+    def __init__(self, slop: int, max_wait: int, capacity: int, *, reorder: int = LATE) -> None:
         """slop, max_wait, reorder: nanoseconds. capacity: clouds, and images, kept at most."""
         if min(slop, max_wait, reorder) < 0 or capacity < 1:
             raise ValueError(

@@ -7,11 +7,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from fourd_perception.parameters import param
-from fourd_perception.stream.frame import SECOND, Frame
+from fourd_perception.stream.frame import LATE, SECOND, Frame
 
 _MAX_GAP_PERIODS = 4
-_LATE = SECOND // 10
-"""A frame older than the last one by no more than this is late; by more, and time has jumped."""
 _INTERVALS_REMEMBERED = 9
 _INTERVALS_TO_TRUST = 3
 
@@ -97,7 +95,7 @@ class SlidingWindow:
         """Take one frame; give a clip if this frame completes one (the newest of several)."""
         if self._last is not None:
             interval = frame.stamp - self._last.stamp
-            if -_LATE <= interval <= 0:
+            if -LATE <= interval <= 0:
                 self.ignored += 1
                 return None
             longest = max(_MAX_GAP_PERIODS * self.clip.period, SECOND // 2)

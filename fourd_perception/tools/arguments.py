@@ -19,10 +19,19 @@ def positive(text: str) -> float:
 
 def whole(text: str) -> int:
     """A whole number from 0. Raises ArgumentTypeError."""
+    return _at_least(0, text)
+
+
+def counting(text: str) -> int:
+    """A whole number from 1. Raises ArgumentTypeError."""
+    return _at_least(1, text)
+
+
+def _at_least(least: int, text: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text}")
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least}, got {text}")
     return value

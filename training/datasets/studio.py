@@ -33,3 +33,8 @@ def sources(config: DataConfig) -> Sequence[Source]:
                partial(record, seed))
         for seed in (*train, *test)
     ]  # fmt: skip
+
+
+def choice(config: DataConfig) -> dict[str, int]:
+    """How many performances."""
+    return {"recordings": config.recordings, "test_recordings": config.test_recordings}
