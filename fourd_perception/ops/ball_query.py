@@ -8,73 +8,143 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fourd_perception.ops.checks import check_batch, check_device, check_index, check_points
 from fourd_perception.ops.threads import as_many_as_torch
+
+_BLOCK = 32  # points looked at together, the bits of a word
+_CHUNK = 256  # centres that one thread takes at a time
+_AT_ONCE = 2**24  # distances that the PyTorch path holds at a time
+
+Rows = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]  # x, y, z
+Place = tuple[np.float32, np.float32, np.float32]
 
 
 def ball_query(points: Tensor, centres: Tensor, radius: float, k: int) -> Tensor:
     """Indices of up to k points within `radius` of each centre, in index order.
 
-    points: (B, N, 3) float32; centres: (B, M, 3) float32, in the same unit and frame.
+    points: (B, N, 3) float32; centres: (B, M, 3) float32, in the same unit and frame; finite.
     Returns (B, M, k) int64. Fewer than k hits: the first hit is repeated; none: index 0.
     Strictly inside the radius, and the first k rather than the nearest k: what PSTNet and
     P4Transformer were trained with (PointNet++ grouping).
-    Raises ValueError on shapes or types that do not fit, naming both.
+    Raises ValueError if a shape, type, device or number does not fit, or a coordinate is NaN or
+    infinite.
     """
-    fits = points.dim() == centres.dim() == 3 and points.shape[2] == centres.shape[2] == 3
-    if not fits or points.shape[0] != centres.shape[0] or points.shape[1] == 0:
-        raise ValueError(
-            "expected points (B, N, 3) and centres (B, M, 3), got "
-            f"{tuple(points.shape)} and {tuple(centres.shape)}"
-        )
-    if points.dtype != torch.float32 or centres.dtype != torch.float32:
-        raise ValueError(f"expected float32, got {points.dtype} and {centres.dtype}")
-    if k < 1 or not radius > 0:
-        raise ValueError(f"expected k >= 1 and radius > 0, got k {k} and radius {radius}")
+    check_points("points", points, at_least=1)
+    check_points("centres", centres, device=points.device)
+    check_batch("centres", centres, "points", points)
+    frames = torch.arange(points.shape[0], device=points.device)[:, None]
+    return ball_query_frames(points, centres, frames, radius, k)[:, 0]
+
+
+def ball_query_frames(
+    points: Tensor, centres: Tensor, frames: Tensor, radius: float, k: int
+) -> Tensor:
+    """`ball_query` of every group of centres in several clouds.
+
+    points: (F, N, 3) float32, F clouds; centres: (G, M, 3) float32, G groups; both finite.
+    frames: (G, T) int64: group g looks for its offset-t neighbours in points[frames[g, t]].
+    Returns (G, T, M, k) int64, indices into N.
+    Raises ValueError as `ball_query` does, and if a frame is not in 0..F-1.
+    """
+    check_points("points", points, at_least=1)
+    check_points("centres", centres, device=points.device)
+    check_device("frames", frames, points.device)
+    check_index("frames", frames, 2, points.shape[0])
+    check_batch("frames", frames, "centres", centres)
+    if k < 1:
+        raise ValueError(f"k: expected at least 1, got {k}")
+    if not radius > 0:
+        raise ValueError(f"radius: expected more than 0, got {radius}")
     points, centres = points.detach(), centres.detach()
+    squared = torch.tensor(radius, dtype=torch.float32).square()
     if points.device.type != "cpu":
-        return _query_torch(points, centres, radius, k)
+        return _query_torch(points, centres, frames, squared, k)
     as_many_as_torch()
-    index = np.empty((*centres.shape[:2], k), np.int64)
-    squared = np.float32(radius) * np.float32(radius)
-    _query_numba(points.contiguous().numpy(), centres.contiguous().numpy(), squared, index)
-    return torch.from_numpy(index)
-
-
-def _query_torch(points: Tensor, centres: Tensor, radius: float, k: int) -> Tensor:
-    squared = torch.tensor(radius, dtype=torch.float32) ** 2
-    # Coordinate by coordinate, as the kernel does, so that both round alike at the border.
-    dx, dy, dz = (
-        points[:, None, :, axis] - centres[:, :, None, axis] for axis in range(3)
-    )  # each (B, M, N)
-    hit = dx * dx + dy * dy + dz * dz < squared.to(points.device)
     count = points.shape[1]
-    order = torch.where(hit, torch.arange(count, device=points.device), count)
-    index = order.topk(min(k, count), dim=2, largest=False, sorted=True).values
-    index = torch.nn.functional.pad(index, (0, max(0, k - count)), value=count)
-    first = index[:, :, :1].where(index[:, :, :1] < count, torch.zeros_like(index[:, :, :1]))
-    return torch.where(index < count, index, first)
+    axes = torch.full((3, points.shape[0], -(-count // _BLOCK) * _BLOCK), torch.inf)
+    axes[:, :, :count] = points.permute(2, 0, 1)
+    index = torch.empty(*frames.shape, centres.shape[1], k, dtype=torch.int64)
+    arrays = (axes.numpy(), centres.contiguous().numpy(), frames.contiguous().numpy())
+    _query_numba(*arrays, squared.numpy()[()], index.numpy())
+    return index
+
+
+def _query_torch(
+    points: Tensor, centres: Tensor, frames: Tensor, squared: Tensor, k: int
+) -> Tensor:
+    count = points.shape[1]
+    everyone = torch.arange(count, device=points.device)
+    index = torch.empty(*frames.shape, centres.shape[1], k, dtype=torch.int64, device=points.device)
+    chunk = max(1, _AT_ONCE // (count * max(1, frames.shape[0])))
+    for t in range(frames.shape[1]):
+        for start in range(0, centres.shape[1], chunk):
+            some = centres[:, start : start + chunk]
+            # Coordinate by coordinate, as the kernel does, so that both round alike at the border.
+            dx, dy, dz = (
+                points[frames[:, t], None, :, axis] - some[:, :, None, axis] for axis in range(3)
+            )  # each (G, chunk, N)
+            hit = dx * dx + dy * dy + dz * dz < squared.to(points.device)
+            order = torch.where(hit, everyone, count)
+            found = order.topk(min(k, count), dim=2, largest=False, sorted=True).values
+            found = torch.nn.functional.pad(found, (0, max(0, k - count)), value=count)
+            first = found[:, :, :1].where(found[:, :, :1] < count, 0)
+            index[:, t, start : start + chunk] = torch.where(found < count, found, first)
+    return index
+
+
+# A power of two times this number has other upper five bits for each of the 32 (a de Bruijn
+# sequence), which tell the place of a bit without a loop.
+_DE_BRUIJN = 0x077CB531
+_PLACE = np.zeros(32, np.int64)
+_PLACE[[(_DE_BRUIJN << place & 0xFFFFFFFF) >> 27 for place in range(32)]] = range(32)
+
+
+@numba.njit(cache=True)
+def _lowest(bits: np.uint32) -> int:
+    """The place of the lowest bit that is set."""
+    return _PLACE[
+        np.uint32((bits & (~bits + np.uint32(1))) * np.uint32(_DE_BRUIJN)) >> np.uint32(27)
+    ]
+
+
+@numba.njit(cache=True)
+def _hits(cloud: Rows, start: int, centre: Place, squared: np.float32) -> np.uint32:
+    """Which of the points from `start` on are hit, a bit for each; compilers vectorise this."""
+    end = start + _BLOCK
+    x, y, z = cloud[0][start:end], cloud[1][start:end], cloud[2][start:end]
+    bits = np.uint32(0)
+    for i in range(_BLOCK):
+        dx, dy, dz = x[i] - centre[0], y[i] - centre[1], z[i] - centre[2]
+        bits |= np.uint32(dx * dx + dy * dy + dz * dz < squared) << np.uint32(i)
+    return bits
 
 
 @numba.njit(parallel=True, cache=True)
 def _query_numba(
-    points: NDArray[np.float32],
+    axes: NDArray[np.float32],
     centres: NDArray[np.float32],
+    frames: NDArray[np.int64],
     squared: np.float32,
     index: NDArray[np.int64],
 ) -> None:
-    k = index.shape[2]
-    for b in numba.prange(points.shape[0]):
-        cloud = points[b]
-        for m in range(centres.shape[1]):
-            cx, cy, cz = centres[b, m, 0], centres[b, m, 1], centres[b, m, 2]
-            found = 0
-            for i in range(cloud.shape[0]):
-                dx, dy, dz = cloud[i, 0] - cx, cloud[i, 1] - cy, cloud[i, 2] - cz
-                if dx * dx + dy * dy + dz * dz < squared:
-                    index[b, m, found] = i
+    """Looks at points in index order until a row is full, 32 at a time."""
+    _, offsets, count, k = index.shape
+    chunks = -(-count // _CHUNK)
+    for task in numba.prange(index.shape[0] * offsets * chunks):
+        g, t, chunk = task // (offsets * chunks), task // chunks % offsets, task % chunks
+        f = frames[g, t]
+        cloud = axes[0, f], axes[1, f], axes[2, f]
+        for m in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, count)):
+            centre = centres[g, m, 0], centres[g, m, 1], centres[g, m, 2]
+            row = index[g, t, m]
+            found = start = 0
+            while found < k and start < cloud[0].shape[0]:
+                bits = _hits(cloud, start, centre, squared)
+                while bits and found < k:
+                    row[found] = start + _lowest(bits)
                     found += 1
-                    if found == k:
-                        break
-            first = index[b, m, 0] if found else 0
+                    bits &= bits - np.uint32(1)
+                start += _BLOCK
+            first = row[0] if found else 0
             for i in range(found, k):
-                index[b, m, i] = first
+                row[i] = first

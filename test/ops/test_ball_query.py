@@ -9,25 +9,57 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fourd_perception.ops import ball_query as module
-from fourd_perception.ops.ball_query import ball_query
+from fourd_perception.ops.ball_query import ball_query, ball_query_frames
 
 coordinates = st.sampled_from([0.0, 0.1, 0.25, 0.5, -0.5])
 
 
+def in_pytorch(points, centres, frames, radius, k):
+    """The path of other devices, on this one."""
+    squared = torch.tensor(radius).square()
+    return module._query_torch(points, centres, frames, squared, k)
+
+
 @given(
-    arrays(np.float32, (2, 12, 3), elements=coordinates),
+    arrays(np.float32, (3, 12, 3), elements=coordinates),
     arrays(np.float32, (2, 5, 3), elements=coordinates),
+    arrays(np.int64, (2, 3), elements=st.integers(0, 2)),
     st.sampled_from([0.1, 0.25, 0.5, 0.75]),
     st.integers(1, 15),
 )
-def test_equals_the_textbook_on_every_back_end(points, centres, radius, k):
+def test_equals_the_textbook_on_every_back_end(points, centres, frames, radius, k):
     expected = [
-        [oracles.ball_query(cloud, centre, radius, k) for centre in some]
-        for cloud, some in zip(points, centres)
+        [[oracles.ball_query(points[f], centre, radius, k) for centre in some] for f in row]
+        for row, some in zip(frames, centres)
     ]
-    cloud, some = torch.from_numpy(points), torch.from_numpy(centres)
-    assert ball_query(cloud, some, radius, k).tolist() == expected
-    assert module._query_torch(cloud, some, radius, k).tolist() == expected
+    arguments = torch.from_numpy(points), torch.from_numpy(centres), torch.from_numpy(frames)
+    assert ball_query_frames(*arguments, radius, k).tolist() == expected
+    assert in_pytorch(*arguments, radius, k).tolist() == expected
+
+
+@pytest.mark.parametrize("shape", oracles.SHAPES)
+@pytest.mark.parametrize("radius", [1e-30, 0.02, 0.25, 1.0, 1e30])
+@pytest.mark.parametrize("k", [1, 9, 40])
+def test_back_ends_give_the_same_indices(shape, radius, k):
+    points, centres = oracles.cloud(shape, 3, 1000), oracles.cloud(shape, 2, 300, seed=1)
+    centres[:, :100] = points[:2, :100]
+    frames = torch.tensor([[0, 2, 2], [1, 0, 1]])
+    on_cpu = ball_query_frames(points, centres, frames, radius, k)
+    assert torch.equal(on_cpu, in_pytorch(points, centres, frames, radius, k))
+
+
+def test_back_ends_agree_where_the_work_is_cut_into_pieces(monkeypatch):
+    points, centres = oracles.cloud("uniform", 2, 70), oracles.cloud("uniform", 2, 530, seed=1)
+    frames = torch.tensor([[0, 1], [1, 1]])
+    on_cpu = ball_query_frames(points, centres, frames, 0.3, 8)
+    monkeypatch.setattr(module, "_AT_ONCE", 2000)
+    assert torch.equal(on_cpu, in_pytorch(points, centres, frames, 0.3, 8))
+
+
+def test_a_query_of_one_cloud_a_group_is_a_query_of_its_frame():
+    points, centres = oracles.cloud("uniform", 4, 200), oracles.cloud("uniform", 4, 50, seed=1)
+    by_frames = ball_query_frames(points, centres, torch.arange(4)[:, None], 0.2, 5)
+    assert torch.equal(ball_query(points, centres, 0.2, 5), by_frames[:, 0])
 
 
 def test_the_border_is_outside_and_the_first_hits_win():
@@ -36,19 +68,62 @@ def test_the_border_is_outside_and_the_first_hits_win():
     assert ball_query(points, centre, 1.0, 3).tolist() == [[[2, 3, 2]]]
     assert ball_query(points, centre, 9.0, 2).tolist() == [[[0, 1]]]
     assert ball_query(points, centre + 50, 1.0, 2).tolist() == [[[0, 0]]]
+    assert ball_query(points, centre, float("inf"), 5).tolist() == [[[0, 1, 2, 3, 0]]]
+
+
+def test_takes_any_memory_layout_and_needs_no_gradient():
+    points = torch.randn(2, 3, 50).transpose(1, 2).requires_grad_()
+    centres = torch.randn(3, 20, 2).permute(2, 1, 0)
+    frames = torch.tensor([[0, 1, 1], [1, 0, 1]])[:, ::2]
+    plain = points.detach().contiguous(), centres.contiguous(), frames.contiguous()
+    index = ball_query_frames(points, centres, frames, 1.0, 4)
+    assert torch.equal(index, ball_query_frames(*plain, 1.0, 4))
+
+
+def test_no_centres_give_no_indices():
+    assert ball_query(torch.zeros(2, 5, 3), torch.zeros(2, 0, 3), 1.0, 4).shape == (2, 0, 4)
+    assert ball_query(torch.zeros(0, 5, 3), torch.zeros(0, 3, 3), 1.0, 4).shape == (0, 3, 4)
 
 
 @pytest.mark.parametrize(
-    ("points", "centres", "radius", "k"),
+    ("points", "centres", "radius", "k", "says"),
     [
-        (torch.zeros(1, 4, 3), torch.zeros(2, 4, 3), 1.0, 1),
-        (torch.zeros(1, 0, 3), torch.zeros(1, 4, 3), 1.0, 1),
-        (torch.zeros(1, 4, 3), torch.zeros(1, 4, 2), 1.0, 1),
-        (torch.zeros(1, 4, 3).half(), torch.zeros(1, 4, 3), 1.0, 1),
-        (torch.zeros(1, 4, 3), torch.zeros(1, 4, 3), 0.0, 1),
-        (torch.zeros(1, 4, 3), torch.zeros(1, 4, 3), 1.0, 0),
+        (
+            torch.zeros(1, 4, 3),
+            torch.zeros(2, 4, 3),
+            1.0,
+            1,
+            "centres: expected 1 of them, .* got 2",
+        ),
+        (torch.zeros(1, 0, 3), torch.zeros(1, 4, 3), 1.0, 1, "points: expected at least 1"),
+        (torch.zeros(4, 3), torch.zeros(1, 4, 3), 1.0, 1, r"points: .*\(4, 3\)"),
+        (torch.zeros(1, 4, 3), torch.zeros(1, 4, 2), 1.0, 1, r"centres: .*\(1, 4, 2\)"),
+        (torch.zeros(1, 4, 3).half(), torch.zeros(1, 4, 3), 1.0, 1, r"give points.float\(\)"),
+        (torch.zeros(1, 4, 3), torch.zeros(1, 4, 3).double(), 1.0, 1, r"give centres.float\(\)"),
+        (torch.zeros(1, 4, 3), torch.zeros(1, 4, 3, device="meta"), 1.0, 1, "centres: .*meta"),
+        (torch.zeros(1, 4, 3) / 0, torch.zeros(1, 4, 3), 1.0, 1, "points: expected finite"),
+        (torch.zeros(1, 4, 3), torch.ones(1, 4, 3) / 0, 1.0, 1, "centres: expected finite"),
+        (torch.zeros(1, 4, 3), torch.zeros(1, 4, 3), 0.0, 1, "radius: expected more than 0"),
+        (torch.zeros(1, 4, 3), torch.zeros(1, 4, 3), -1.0, 1, "radius: "),
+        (torch.zeros(1, 4, 3), torch.zeros(1, 4, 3), float("nan"), 1, "radius: .*nan"),
+        (torch.zeros(1, 4, 3), torch.zeros(1, 4, 3), 1.0, 0, "k: expected at least 1"),
     ],
 )
-def test_refuses_what_does_not_fit(points, centres, radius, k):
-    with pytest.raises(ValueError, match="expected"):
+def test_refuses_what_does_not_fit(points, centres, radius, k, says):
+    with pytest.raises(ValueError, match=says):
         ball_query(points, centres, radius, k)
+
+
+@pytest.mark.parametrize(
+    ("frames", "says"),
+    [
+        ([[0, 2]], "frames: expected indices from 0 to 1, got 0 to 2"),
+        ([[-1, 0]], "frames: expected indices from 0 to 1, got -1 to 0"),
+        ([0, 1], r"frames: expected int64 of 2 dimensions, .*\(2,\)"),
+        ([[0.0, 1.0]], "frames: expected int64"),
+        ([[0], [1]], "frames: expected 1 of them, as centres has, got 2"),
+    ],
+)
+def test_refuses_frames_that_are_not_there(frames, says):
+    with pytest.raises(ValueError, match=says):
+        ball_query_frames(torch.zeros(2, 4, 3), torch.zeros(1, 3, 3), torch.tensor(frames), 1.0, 2)
