@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fourd_perception.checkpoint import Checkpoint
+from fourd_perception.models import EncoderStream
 from fourd_perception.parameters import param
-from fourd_perception.preprocess import preprocess, stack_nearest
+from fourd_perception.preprocess import fill_nearest, preprocess
 from fourd_perception.stream.frame import Frame
 from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
 
@@ -73,7 +75,8 @@ class ActionPipeline:
         self._model = checkpoint.model
         self._model.check_input(self.window.clip.frames, self.card.preprocess.points)
         self._device = next(checkpoint.model.parameters()).device
-        self._sampled: dict[Frame, NDArray[np.float32] | None] = {}
+        self._stream = EncoderStream(checkpoint.model, self.window.clip.frames)
+        self._sampled: dict[Frame, Tensor | None] = {}
 
     def _clip_config(self) -> ClipConfig:
         trained = self.card.clip
@@ -93,14 +96,18 @@ class ActionPipeline:
         return self.window.push(frame)
 
     def recognise(self, clip: Clip) -> Recognition:
-        """Run the model on a clip. Raises ValueError if its scores are not finite numbers."""
+        """Run the model on a clip. Raises ValueError if its scores are not finite numbers.
+
+        What the model computed for a frame is kept for the windows to come; the scores are the
+        same, bit for bit, whichever windows came before.
+        """
         started = time.perf_counter()
         points = self._sample(clip)
         if points is None:
             scores = np.zeros(len(self.card.classes), np.float32)
         else:
             with torch.inference_mode():
-                logits = self._model(torch.from_numpy(points)[None].to(self._device))
+                logits = self._model.classify(self._stream.window(points))
                 scores = torch.softmax(logits[0].float(), dim=-1).cpu().numpy()
             if not np.isfinite(scores).all():
                 raise ValueError(f"{self.card.name}: scores that are not finite: {scores}")
@@ -119,20 +126,23 @@ class ActionPipeline:
             (clip.frames, self.card.preprocess.points, 3), np.float32
         )
         frames = tuple(Frame(stamp, "", one) for stamp, one in enumerate(points))
-        return self.recognise(Clip(frames)).processing_ms
+        took = self.recognise(Clip(frames)).processing_ms
+        self._stream.reset()
+        return took
 
-    def _sample(self, clip: Clip) -> NDArray[np.float32] | None:
-        """(L, P, 3) float32, model units. Each frame is sampled once, when it is first seen.
+    def _sample(self, clip: Clip) -> list[Tensor] | None:
+        """(P, 3) float32, model units, for each frame, sampled once, when it is first seen.
 
         A frame's stamp seeds its sampling, so a replay gives the same answer. A frame without
         points takes the sample of the nearest frame that has some; None if no frame has.
         """
         self._sampled = {
-            frame: self._sampled[frame]
-            if frame in self._sampled
-            else preprocess(
-                frame.points, self.card.preprocess, np.random.default_rng(abs(frame.stamp))
-            )
+            frame: self._sampled[frame] if frame in self._sampled else self._sample_frame(frame)
             for frame in clip.frames
         }
-        return stack_nearest([self._sampled[frame] for frame in clip.frames])
+        return fill_nearest([self._sampled[frame] for frame in clip.frames])
+
+    def _sample_frame(self, frame: Frame) -> Tensor | None:
+        random = np.random.default_rng(abs(frame.stamp))
+        points = preprocess(frame.points, self.card.preprocess, random)
+        return None if points is None else torch.from_numpy(points).to(self._device)

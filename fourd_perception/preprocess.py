@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fourd_perception.parameters import param
+
+Sample = TypeVar("Sample")
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,8 @@ def preprocess(
     return points[chosen] * np.float32(config.unit_scale)
 
 
-def stack_nearest(
-    sampled: Sequence[NDArray[np.float32] | None],
-) -> NDArray[np.float32] | None:
-    """A clip (L, P, 3) from its frames' samples, (P, 3) each.
+def fill_nearest(sampled: Sequence[Sample | None]) -> list[Sample] | None:
+    """A clip's samples, one for each frame.
 
     A frame in which no point was left takes the sample of the nearest frame that has some (the
     earlier of two). None if no frame has any.
@@ -70,6 +71,4 @@ def stack_nearest(
     present = [(index, points) for index, points in enumerate(sampled) if points is not None]
     if not present:
         return None
-    return np.stack(
-        [min(present, key=lambda one: abs(one[0] - index))[1] for index in range(len(sampled))]
-    )
+    return [min(present, key=lambda one: abs(one[0] - index))[1] for index in range(len(sampled))]

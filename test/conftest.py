@@ -1,4 +1,5 @@
-"""ROS 2 for the tests: on this machine only, and on a domain that a robot nearby does not use."""
+"""ROS 2 for the tests: on this machine only, and on a domain that a robot nearby does not use;
+and threads that sleep while they wait."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from hypothesis import settings
 
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_DOMAIN_ID", "87")
+# PyTorch's and Numba's idle threads would spin against each other on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # No deadline: the first example compiles kernels, and a busy machine is no fault of the code.
 settings.register_profile("no_deadline", deadline=None)

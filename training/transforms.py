@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_perception.preprocess import PreprocessConfig, preprocess, stack_nearest
+from fourd_perception.preprocess import PreprocessConfig, fill_nearest, preprocess
 from training.config import AugmentConfig
 from training.datasets.prepared import PreparedVideos, Video
 
@@ -57,8 +57,10 @@ def cut_clip(
         index: preprocess(videos.frame(video, index), config, random)
         for index in np.unique(indices).tolist()
     }
-    clip = stack_nearest([sampled[index] for index in indices.tolist()])
-    return np.zeros((len(indices), config.points, 3), np.float32) if clip is None else clip
+    clip = fill_nearest([sampled[index] for index in indices.tolist()])
+    if clip is None:
+        return np.zeros((len(indices), config.points, 3), np.float32)
+    return np.stack(clip)
 
 
 def augment(

@@ -7,8 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from fourd_perception.errors import InputError
-from fourd_perception.models.im_pstnet import ImPSTNet, ImPSTNetConfig
-from fourd_perception.models.video_model import VideoModel
+from fourd_perception.models.p4_transformer import (
+    P4Transformer,
+    P4TransformerConfig,
+    PSTTransformerConfig,
+)
+from fourd_perception.models.pptr import PPTr, PPTrConfig
+from fourd_perception.models.pstnet import (
+    ImPSTNetConfig,
+    PSTNet,
+    PSTNetConfig,
+    PSTNetPlusPlusConfig,
+)
+from fourd_perception.models.segmenters import (
+    P4Segmenter,
+    P4SegmenterConfig,
+    PPTrSegmenter,
+    PPTrSegmenterConfig,
+)
+from fourd_perception.models.stream import EncoderStream
+from fourd_perception.models.video_model import Features, VideoModel
 from fourd_perception.parameters import from_mapping
 
 
@@ -20,10 +38,25 @@ class Architecture:
     build: Callable[[Any, int], VideoModel]
 
 
-__all__ = ["ARCHITECTURES", "Architecture", "VideoModel", "architecture", "build"]
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "EncoderStream",
+    "Features",
+    "VideoModel",
+    "architecture",
+    "build",
+]
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "im_pstnet": Architecture(ImPSTNetConfig, ImPSTNet),
+    "pstnet": Architecture(PSTNetConfig, PSTNet),
+    "pstnetpp": Architecture(PSTNetPlusPlusConfig, PSTNet),
+    "im_pstnet": Architecture(ImPSTNetConfig, PSTNet),
+    "p4_transformer": Architecture(P4TransformerConfig, P4Transformer),
+    "pst_transformer": Architecture(PSTTransformerConfig, P4Transformer),
+    "p4_segmenter": Architecture(P4SegmenterConfig, P4Segmenter),
+    "pptr": Architecture(PPTrConfig, PPTr),
+    "pptr_segmenter": Architecture(PPTrSegmenterConfig, PPTrSegmenter),
 }
 
 

@@ -1,15 +1,21 @@
-"""The point spatio-temporal convolution of PSTNet, improved as VG4D's section III-C says."""
+"""The point spatio-temporal convolutions of PSTNet, PSTNet++ and VG4D's im-PSTNet."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from fourd_perception.ops.ball_query import ball_query
-from fourd_perception.ops.neighbour_max import neighbour_max
+from fourd_perception.models.batch_norm import NeighbourStatistics, affine, normalise
+from fourd_perception.models.frame_layer import PADDING_MODES, FrameLayer, TemporalReach
+from fourd_perception.models.level import Level
+from fourd_perception.ops.ball_query import ball_query_frames
+from fourd_perception.ops.displacement_max import displacement_max
+from fourd_perception.ops.neighbour_max import neighbour_max, neighbour_max_affine
+from fourd_perception.ops.neighbour_sum import neighbour_sum
 from fourd_perception.parameters import param
 
 
@@ -27,60 +33,103 @@ class PSTConvConfig:
     )
     temporal_stride: int = param(1, "frames to an anchor frame", at_least=1, at_most=512)
     temporal_padding: tuple[int, ...] = param(
-        (0, 0), "times the first and the last frame are repeated", at_least=0
+        (0, 0), "frames added before the first and after the last", at_least=0
     )
 
     def __post_init__(self) -> None:
-        if self.temporal_kernel % 2 == 0:
-            raise ValueError(f"temporal_kernel: expected an odd number, got {self.temporal_kernel}")
-        if len(self.temporal_padding) != 2:
-            raise ValueError(f"temporal_padding: expected 2 numbers, got {self.temporal_padding}")
-        if max(self.temporal_padding) >= self.temporal_kernel:
-            raise ValueError(
-                f"temporal_padding: expected less than the temporal_kernel, "
-                f"{self.temporal_kernel}, got {self.temporal_padding}"
-            )
-
-    def anchor_frames(self, frames: int) -> int:
-        """The number of anchor frames in a clip of `frames`; 0 if the clip is too short."""
-        padded = frames + sum(self.temporal_padding)
-        return max(0, (padded - self.temporal_kernel) // self.temporal_stride + 1)
+        check_temporal(self.temporal_kernel, self.temporal_padding)
 
 
-class PSTConv(nn.Module):
-    """Equation 8 of VG4D: h(p_i) = max over p_j of zeta(f_j, f_i, (x_j - x_i) / r).
+def check_temporal(kernel: int, padding: tuple[int, ...]) -> None:
+    """Raises ValueError if no convolution over time has such a kernel and padding."""
+    if kernel % 2 == 0:
+        raise ValueError(f"temporal_kernel: expected an odd number, got {kernel}")
+    if len(padding) != 2 or max(padding) > kernel // 2:
+        raise ValueError(
+            f"temporal_padding: expected 2 numbers, at most half of the temporal_kernel "
+            f"({kernel // 2}), got {padding}"
+        )
 
-    Space and time are taken apart as in PSTNet: for each temporal offset the spatial convolution
-    and the maximum over the k neighbours in that frame, then normalisation, ReLU and a convolution
-    over the offsets. With a temporal kernel of 1 it is the paper's spatial extractor.
 
-    The paper leaves open where zeta's normalisation and ReLU stand. Here they follow the maximum,
-    PSTNet's order, so that f_i is an additive term; in PSTNet++ they stand inside of it. A clip's
-    borders are padded by repeating frames, where PSTNet's code pads with zeros.
+@dataclass(frozen=True)
+class PSTConvOptions:
+    """What sets PSTNet, PSTNet++ and im-PSTNet apart; the defaults are PSTNet's."""
+
+    norm: str = param(
+        "after_max", "batch norm and ReLU after the maximum (PSTNet) or inside of it (PSTNet++)",
+        choices=("after_max", "inside"),
+    )  # fmt: skip
+    temporal_norm: bool = param(
+        False, "batch norm and ReLU for each temporal offset before they are summed (PSTNet++, NTU)"
+    )
+    normalise_displacement: bool = param(False, "divide displacements by the radius (VG4D, eq. 8)")
+    centre_feature: bool = param(False, "give the anchor's own feature to zeta (VG4D, eq. 8)")
+    aggregation: str = param(
+        "addition", "how displacement and feature are joined; PSTNet multiplies on MSR-Action3D",
+        choices=("addition", "multiplication"),
+    )  # fmt: skip
+    pooling: str = param(
+        "max", "how neighbours are pooled; PSTNet takes the sum on MSR-Action3D",
+        choices=("max", "sum", "avg"),
+    )  # fmt: skip
+    padding_mode: str = param(
+        "replicate", "the frames added at a clip's ends", choices=PADDING_MODES
+    )
+
+    def __post_init__(self) -> None:
+        if self.pooling == "max" and self.aggregation == "multiplication":
+            raise ValueError("aggregation: multiplication wants pooling sum or avg, got max")
+        if self.pooling != "max" and self.norm == "inside":
+            raise ValueError(f"norm: inside wants pooling max, got {self.pooling}")
+        if self.aggregation == "multiplication" and self.centre_feature:
+            raise ValueError("centre_feature: wants aggregation addition, got multiplication")
+
+
+class PSTConv(FrameLayer):
+    """Equation 8 of VG4D: h(p_i) = max over p_j of zeta(f_j, f_i, (x_j - x_i) / r), and its kin.
+
+    Space and time are taken apart as in PSTNet: for each temporal offset a convolution of the k
+    neighbours in that frame and their maximum, then a convolution over the offsets. With a temporal
+    kernel of 1 it is the paper's spatial extractor. PSTNet's PSTConv normalises after the maximum,
+    PSTNet++'s PSTOp inside of it; the paper's equation allows both.
 
     The spatial convolution is linear, so it is applied to each point once, before the gather, and
     what depends on the anchor alone is added after the maximum. That is exact:
     max_j(W_f f_j + W_d (x_j - x_i)/r + W_c f_i) = max_j(W_f f_j + W_d x_j/r) - W_d x_i/r + W_c f_i.
+    So is a normalisation inside: an affine map and ReLU commute with the maximum once the sign of
+    the scale is taken out, and the batch's statistics are sums over points (`NeighbourStatistics`).
     """
 
     def __init__(
         self,
         in_channels: int,
         config: PSTConvConfig,
+        options: PSTConvOptions,
         *,
-        normalise_displacement: bool = True,
-        centre_feature: bool = True,
+        rectify: bool = False,
+        mean: bool = False,
     ) -> None:
+        """rectify: ReLU after the convolution over time. mean: give the mean over the anchors."""
         super().__init__()
-        self.config = config
-        self.scale = 1.0 / config.radius if normalise_displacement else 1.0
-        mid, width = config.mid_channels, config.temporal_kernel * config.mid_channels
+        self.config, self.options = config, options
+        self.rectify, self.mean = rectify, mean
+        self.reach = TemporalReach(
+            config.temporal_kernel,
+            config.temporal_stride,
+            config.temporal_padding,
+            options.padding_mode,
+        )
+        self.scale = 1.0 / config.radius if options.normalise_displacement else 1.0
+        mid, offsets, out = config.mid_channels, config.temporal_kernel, config.out_channels
+        has_centre = options.centre_feature and in_channels > 0
         self.displacement = nn.Linear(3, mid, bias=False)
         self.neighbour = nn.Linear(in_channels, mid, bias=False) if in_channels else None
-        has_centre = centre_feature and in_channels > 0
         self.centre = nn.Linear(in_channels, mid, bias=False) if has_centre else None
-        self.norm = nn.BatchNorm1d(width)
-        self.temporal = nn.Linear(width, config.out_channels, bias=False)
+        self.norm = nn.BatchNorm1d(mid if options.norm == "inside" else offsets * mid)
+        self.temporal = nn.Linear(offsets * mid, out, bias=False)
+        self.temporal_norms = nn.ModuleList(
+            nn.BatchNorm1d(out) for _ in range(offsets if options.temporal_norm else 0)
+        )
         # One convolution over the concatenated input, as far as its scale at the start goes.
         bound = math.sqrt(3.0 / (3 + in_channels * (1 + has_centre)))
         for part in (self.displacement, self.neighbour, self.centre):
@@ -88,56 +137,110 @@ class PSTConv(nn.Module):
                 nn.init.uniform_(part.weight, -bound, bound)
         nn.init.kaiming_uniform_(self.temporal.weight, nonlinearity="relu")
 
-    def forward(
-        self, points: Tensor, features: Tensor | None, sampled: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """points: (B, L, N, 3), features: (B, L, N, C) or None for the first layer.
+    def output_points(self, points: int) -> int:
+        """The anchors that the spatial stride leaves, or one for their mean."""
+        anchors = points // self.config.spatial_stride
+        return min(anchors, 1) if self.mean else anchors
 
-        sampled: (B, L, M, 3), the anchors of every frame. Without it they are the first M points:
-        farthest point sampling of points that are already in its order takes a prefix of them.
-        Returns anchors (B, L', M, 3) and their features (B, L', M, out_channels).
-        """
-        frames, count = points.shape[1:3]
+    def forward(self, level: Level, frames: Tensor) -> Level:
+        """See FrameLayer. Returns the middle frames' anchors, features (G, M, out), or their mean."""
         config = self.config
-        anchors_a_frame = count // config.spatial_stride
-        if sampled is None:
-            sampled = points[:, :, :anchors_a_frame]
-        centre, neighbour = self._frames(frames, points.device)
-        anchors = sampled[:, centre]
-
-        values = self.displacement(points * self.scale)
-        constant = self.displacement(anchors * -self.scale)
-        if features is not None and self.neighbour is not None:
-            values = values + self.neighbour(features)
-            if self.centre is not None:
-                constant = constant + self.centre(features[:, centre, :anchors_a_frame])
-
-        pooled = self._pool(points, anchors, values, neighbour)
-        mixed = (pooled + constant[:, :, :, None]).flatten(3)
-        normal = self.norm(mixed.flatten(0, 2)).view_as(mixed)
-        return anchors, self.temporal(torch.relu(normal))
-
-    def _frames(self, frames: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Anchor frames (L',) and, for each, the frames of its temporal offsets (L', k_t)."""
-        config = self.config
-        first = torch.arange(config.anchor_frames(frames), device=device) * config.temporal_stride
-        offsets = torch.arange(config.temporal_kernel, device=device)
-        neighbour = first[:, None] + offsets - config.temporal_padding[0]
-        neighbour = neighbour.clamp(0, frames - 1)
-        return neighbour[:, config.temporal_kernel // 2], neighbour
-
-    def _pool(self, points: Tensor, anchors: Tensor, values: Tensor, frames: Tensor) -> Tensor:
-        """(B, L', M, k_t, mid): the maximum over the neighbours in every offset's frame."""
-        batch, length, count, _ = points.shape
-        anchor_frames, anchor_count = anchors.shape[1:3]
-        offsets = frames.shape[1]
-        where = points[:, frames].reshape(-1, count, 3)
-        centres = anchors[:, :, None].expand(-1, -1, offsets, -1, -1).reshape(-1, anchor_count, 3)
-        index = ball_query(where, centres, self.config.radius, self.config.neighbours)
-        start = torch.arange(batch, device=points.device)[:, None, None] * length
-        pooled = neighbour_max(
-            values.flatten(0, 1),
-            (start + frames).flatten(0, 1),
-            index.view(batch * anchor_frames, offsets, anchor_count, -1),
+        count = level.points.shape[1] // config.spatial_stride
+        if self.options.padding_mode == "zeros" and (frames < 0).any():
+            frames = torch.where(frames < 0, len(level), frames)
+            level = level.with_frame_of_zeros()
+        anchors = level.anchors(frames[:, frames.shape[1] // 2], count)
+        index = ball_query_frames(
+            level.points, anchors.points, frames, config.radius, config.neighbours
         )
-        return pooled.view(batch, anchor_frames, anchor_count, offsets, -1)
+        if self.options.norm == "inside":
+            mixed = self._normalised_inside(level, anchors, frames, index)
+        else:
+            mixed = self._normalised_after(level, anchors, frames, index)
+        if not self.mean:
+            return Level(anchors.points, self._over_time(mixed), None, anchors.primitives)
+        if self.rectify or self.temporal_norms:
+            features = self._over_time(mixed).mean(1, keepdim=True)
+        else:  # linear, so the mean may come first, and the convolution once a frame
+            features = self._over_time(mixed.mean(1, keepdim=True))
+        return Level(anchors.points[:, :1], features)
+
+    def _normalised_after(
+        self, level: Level, anchors: Level, frames: Tensor, index: Tensor
+    ) -> Tensor:
+        """PSTNet: (G, M, T, mid), pooled, then normalised and rectified."""
+        if self.options.pooling != "max":
+            pooled = self._pooled_sum(level, anchors, frames, index)
+        elif level.features is None:
+            weight = self.displacement.weight * self.scale
+            pooled = displacement_max(level.points, anchors.points, weight, frames, index)
+        else:
+            values, constant = self._values(level), self._constant(anchors)
+            if not (self.training or torch.is_grad_enabled()):
+                scale, shift = affine(self.norm)
+                offsets = frames.shape[1], -1
+                return neighbour_max_affine(
+                    values, frames, index, constant, scale.view(offsets), shift.view(offsets)
+                )
+            pooled = neighbour_max(values, frames, index) + constant[:, :, None]
+        return torch.relu(normalise(self.norm, pooled.flatten(2))).view_as(pooled)
+
+    def _normalised_inside(
+        self, level: Level, anchors: Level, frames: Tensor, index: Tensor
+    ) -> Tensor:
+        """PSTNet++: (G, M, T, mid), the maximum of normalised and rectified values."""
+        values, constant = self._values(level), self._constant(anchors)
+        if not (self.training or torch.is_grad_enabled()):
+            scale, shift = affine(self.norm)
+            return neighbour_max_affine(
+                values * scale,
+                frames,
+                index,
+                constant * scale,
+                torch.ones_like(scale).expand(frames.shape[1], -1),
+                shift.expand(frames.shape[1], -1),
+            )
+        scale, shift = NeighbourStatistics(values, constant, frames, index).affine(self.norm)
+        best = neighbour_max(values * scale, frames, index)
+        return torch.relu(best + (constant * scale + shift)[:, :, None])
+
+    def _pooled_sum(self, level: Level, anchors: Level, frames: Tensor, index: Tensor) -> Tensor:
+        """(G, M, T, mid): sum_j W_f f_j (+ or *) W_d (x_j - x_i), both of them linear in j."""
+        k = index.shape[3]
+        place = self.displacement(level.points * self.scale)
+        at_anchor = self.displacement(anchors.points * self.scale)[:, :, None]
+        if level.features is None or self.options.aggregation == "addition":
+            values, constant = self._values(level), self._constant(anchors)
+            total = neighbour_sum(values, frames, index) + k * constant[:, :, None]
+        else:
+            features = cast(nn.Linear, self.neighbour)(level.features)
+            total = neighbour_sum(features * place, frames, index)
+            total = total - at_anchor * neighbour_sum(features, frames, index)
+        return total / k if self.options.pooling == "avg" else total
+
+    def _values(self, level: Level) -> Tensor:
+        """(F, N, mid): what a point gives to whichever anchor it is a neighbour of."""
+        values = self.displacement(level.points * self.scale)
+        if self.neighbour is not None:
+            values = values + self.neighbour(level.features)
+        return values
+
+    def _constant(self, anchors: Level) -> Tensor:
+        """(G, M, mid): what an anchor adds to whatever its neighbours give."""
+        constant = self.displacement(anchors.points * -self.scale)
+        if self.centre is not None:
+            constant = constant + self.centre(anchors.features)
+        return constant
+
+    def _over_time(self, mixed: Tensor) -> Tensor:
+        """(G, M, T, mid) to (G, M, out): a convolution for each temporal offset, and their sum."""
+        if not self.temporal_norms:
+            features = self.temporal(mixed.flatten(2))
+            return torch.relu(features) if self.rectify else features
+        weights = self.temporal.weight.unflatten(1, (mixed.shape[2], -1)).unbind(1)
+        offsets = [
+            torch.relu(normalise(cast(nn.BatchNorm1d, norm), one @ weight.T))
+            for norm, weight, one in zip(self.temporal_norms, weights, mixed.unbind(2))
+        ]
+        features = torch.stack(offsets).sum(0)
+        return torch.relu(features) if self.rectify else features

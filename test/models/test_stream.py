@@ -1,0 +1,118 @@
+"""A stream's windows against the full forward."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+from model_cases import CASES, Case
+
+from fourd_perception.errors import InputError
+from fourd_perception.models import EncoderStream
+
+each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def stream_of(case: Case, count: int, seed: int = 5) -> list[torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    return [torch.rand(case.points, 3, generator=random) for _ in range(count)]
+
+
+def same(got, wanted) -> None:
+    for name in ("video", "frames", "points"):
+        one, other = getattr(got, name), getattr(wanted, name)
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@each
+def test_every_window_equals_the_full_forward(case: Case):
+    model = case.build()
+    stream, frames = EncoderStream(model, case.frames), stream_of(case, case.frames + 9)
+    for count, points in enumerate(frames, start=1):
+        features = stream.push(points)
+        if count < case.frames:
+            assert features is None
+            continue
+        with torch.no_grad():
+            whole = model.encode(torch.stack(frames[count - case.frames : count])[None])
+        same(features, whole)
+        with torch.no_grad():
+            torch.testing.assert_close(
+                model.classify(features), model.classify(whole), rtol=1e-4, atol=1e-5
+            )
+
+
+@each
+def test_windows_may_jump_repeat_frames_and_change_length(case: Case):
+    model, frames = case.build(), stream_of(case, 30)
+    stream = EncoderStream(model, case.frames)
+    last = case.frames
+    for picked in (
+        list(range(last)),
+        list(range(2, last + 2)),
+        list(range(11, last + 11)),
+        [3] * last,
+        sorted([*range(4, last + 3), 6]),
+        list(range(0, 2 * last, 2)),
+        list(range(last + 4)),
+    ):
+        clip = [frames[index] for index in picked]
+        with torch.no_grad():
+            same(stream.window(clip), model.encode(torch.stack(clip)[None]))
+
+
+@each
+def test_after_a_reset_it_starts_anew(case: Case):
+    model, frames = case.build(), stream_of(case, case.frames + 3)
+    stream = EncoderStream(model, case.frames)
+    for points in frames:
+        stream.push(points)
+    stream.reset()
+    answers = [stream.push(points) for points in frames[: case.frames]]
+    assert answers[:-1] == [None] * (case.frames - 1)
+    with torch.no_grad():
+        same(answers[-1], model.encode(torch.stack(frames[: case.frames])[None]))
+
+
+@each
+def test_the_bits_do_not_depend_on_the_windows_before(case: Case):
+    model, frames = case.build(), stream_of(case, case.frames + 6)
+    one, other = (EncoderStream(model, case.frames) for _ in range(2))
+    late = frames[-case.frames :]
+    for points in frames:
+        last = one.push(points)
+    assert torch.equal(last.video, other.window(late).video)
+
+
+def test_what_is_kept_is_bounded_by_the_window():
+    case = next(case for case in CASES if case.name == "im_pstnet")
+    stream, seen = EncoderStream(case.build(), case.frames), []
+    for number in range(60):
+        points = torch.rand(case.points, 3, generator=torch.Generator().manual_seed(number))
+        seen.append(weakref.ref(points))
+        stream.push(points)
+        del points
+    gc.collect()
+    alive = sum(reference() is not None for reference in seen)
+    assert case.frames <= alive <= case.frames + 4
+    kept = [len(layer._nodes) for layer in stream._layers]
+    stream.push(torch.rand(case.points, 3))
+    assert [len(layer._nodes) for layer in stream._layers] == kept
+    assert sum(kept) < 8 * case.frames
+
+
+def test_refuses_a_training_model_and_frames_that_do_not_fit():
+    case = CASES[0]
+    with pytest.raises(ValueError, match="evaluation mode"):
+        EncoderStream(case.build().train(), 9)
+    stream = EncoderStream(case.build(), case.frames)
+    frames = stream_of(case, case.frames)
+    for wrong in (torch.rand(case.points - 1, 3), frames[0].double(), torch.rand(case.points, 2)):
+        with pytest.raises(ValueError, match=r"frame 2 of the clip: expected \(N, 3\) float32"):
+            stream.window([*frames[:2], wrong, *frames[3:]])
+    with pytest.raises(InputError, match="too small"):
+        stream.window(frames[:1])
