@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fourd_perception.checkpoint import Checkpoint
-from fourd_perception.models import EncoderStream
 from fourd_perception.parameters import param
 from fourd_perception.preprocess import fill_nearest, preprocess
 from fourd_perception.stream.frame import Frame
@@ -75,7 +74,7 @@ class ActionPipeline:
         self._model = checkpoint.model
         self._model.check_input(self.window.clip.frames, self.card.preprocess.points)
         self._device = next(checkpoint.model.parameters()).device
-        self._stream = EncoderStream(checkpoint.model, self.window.clip.frames)
+        self._stream = checkpoint.model.stream(self.window.clip.frames)
         self._sampled: dict[Frame, Tensor | None] = {}
 
     def _clip_config(self) -> ClipConfig:

@@ -14,13 +14,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from fourd_perception.checkpoint import read_card  # noqa: E402
+from fourd_perception.models import ARCHITECTURES, architecture, build  # noqa: E402
 from fourd_perception.nodes.recognizer import RecognizerParameters  # noqa: E402
-from fourd_perception.parameters import markdown_table  # noqa: E402
+from fourd_perception.parameters import load_yaml, markdown_table, to_mapping  # noqa: E402
 from fourd_perception.stream.frame import SECOND  # noqa: E402
+
+_CLASSES = 20  # those that a model is counted with
 
 
 def figures() -> str:
@@ -62,12 +67,36 @@ def models() -> str:
     return "\n".join(rows)
 
 
+def encoders() -> str:
+    """Every table of sizes in config/models/, as its own comment describes it."""
+    rows = ["| sizes | name | what it is | parameters |", "| --- | --- | --- | --- |"]
+    for path in sorted((ROOT / "config" / "models").glob("*.yaml")):
+        fitting = [name for name in ARCHITECTURES if path.stem.startswith(name)]
+        name = max(fitting, key=len)
+        comment = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if not line.startswith("#"):
+                break
+            comment.append(line.removeprefix("#").strip())
+        described = " ".join(comment).partition(". ")[0].rstrip(".")
+        config = to_mapping(load_yaml(architecture(name).config, path))
+        with torch.device("meta"):
+            model = build(name, config, _CLASSES)
+        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        rows.append(
+            f"| [`{path.name}`](config/models/{path.name}) | `{name}` | {described} "
+            f"| {millions:.2f} M |"
+        )
+    return "\n".join(rows)
+
+
 def parameters() -> str:
     """The recognizer's parameters."""
     return markdown_table(RecognizerParameters)
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "encoders": encoders,
     "figures": figures,
     "models": models,
     "parameters": parameters,
@@ -77,10 +106,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
 def render(text: str) -> str:
     """`text` with every block between its markers made anew."""
     for name, make in BLOCKS.items():
-        pattern = rf"(<!-- generated: {name} -->\n).*?(\n<!-- end: {name} -->)"
+        pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end: {name} -->)"
         if not re.search(pattern, text, re.DOTALL):
             raise SystemExit(f"README.md: the markers of the block '{name}' are missing")
-        block = make()
+        block = make() + "\n"
         text = re.sub(pattern, lambda found: found[1] + block + found[2], text, flags=re.DOTALL)  # noqa: B023
     return text
 

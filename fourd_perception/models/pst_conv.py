@@ -143,7 +143,7 @@ class PSTConv(FrameLayer):
         return min(anchors, 1) if self.mean else anchors
 
     def forward(self, level: Level, frames: Tensor) -> Level:
-        """See FrameLayer. Returns the middle frames' anchors, features (G, M, out), or their mean."""
+        """See FrameLayer. Returns the anchors of the middle frames, features (G, M, out)."""
         config = self.config
         count = level.points.shape[1] // config.spatial_stride
         if self.options.padding_mode == "zeros" and (frames < 0).any():

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
-from fourd_perception.models.video_model import Features, VideoModel
+
+if TYPE_CHECKING:
+    from fourd_perception.models.video_model import Features, VideoModel
 
 
 class _Node:
@@ -115,7 +118,7 @@ class EncoderStream:
         """
         _check(clip)
         self._model.check_input(len(clip), len(clip[0]))
-        with torch.inference_mode():
+        with torch.no_grad():
             nodes = self._frames(clip)
             for layer in self._layers:
                 nodes = layer(nodes)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fourd_perception.errors import InputError
 from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
+from fourd_perception.models.stream import EncoderStream
 
 TASKS = ("action_recognition", "action_segmentation", "semantic_segmentation")
 
@@ -89,6 +90,13 @@ class VideoModel(nn.Module):
     def forward(self, points: Tensor, memory: Tensor | None = None) -> Tensor:
         """points: (B, L, N, 3) float32, model units, finite. Returns the logits of `classify`."""
         return self.classify(self.encode(points, memory))
+
+    def stream(self, frames: int) -> EncoderStream:
+        """The model on a window of `frames` frames (N, 3) that slides over a stream.
+
+        Raises ValueError if the model is in training mode.
+        """
+        return EncoderStream(self, frames)
 
     @property
     def chain(self) -> list[FrameLayer]:

@@ -72,7 +72,7 @@ def test_a_memory_is_heeded_and_its_order_is_not():
         without, with_it = model(points), model(points, past)
         assert not torch.allclose(without, with_it, atol=1e-4)
         torch.testing.assert_close(model(points, past.flip(1)), with_it, rtol=1e-4, atol=1e-5)
-        stream = models.EncoderStream(model, case.frames)
+        stream = model.stream(case.frames)
         features = stream.window(list(points[0].unbind()), past[:1])
         torch.testing.assert_close(model.classify(features), with_it[:1], rtol=1e-4, atol=1e-5)
 

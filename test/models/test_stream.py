@@ -10,7 +10,6 @@ import torch
 from model_cases import CASES, Case
 
 from fourd_perception.errors import InputError
-from fourd_perception.models import EncoderStream
 
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -31,7 +30,7 @@ def same(got, wanted) -> None:
 @each
 def test_every_window_equals_the_full_forward(case: Case):
     model = case.build()
-    stream, frames = EncoderStream(model, case.frames), stream_of(case, case.frames + 9)
+    stream, frames = model.stream(case.frames), stream_of(case, case.frames + 9)
     for count, points in enumerate(frames, start=1):
         features = stream.push(points)
         if count < case.frames:
@@ -49,7 +48,7 @@ def test_every_window_equals_the_full_forward(case: Case):
 @each
 def test_windows_may_jump_repeat_frames_and_change_length(case: Case):
     model, frames = case.build(), stream_of(case, 30)
-    stream = EncoderStream(model, case.frames)
+    stream = model.stream(case.frames)
     last = case.frames
     for picked in (
         list(range(last)),
@@ -68,7 +67,7 @@ def test_windows_may_jump_repeat_frames_and_change_length(case: Case):
 @each
 def test_after_a_reset_it_starts_anew(case: Case):
     model, frames = case.build(), stream_of(case, case.frames + 3)
-    stream = EncoderStream(model, case.frames)
+    stream = model.stream(case.frames)
     for points in frames:
         stream.push(points)
     stream.reset()
@@ -81,7 +80,7 @@ def test_after_a_reset_it_starts_anew(case: Case):
 @each
 def test_the_bits_do_not_depend_on_the_windows_before(case: Case):
     model, frames = case.build(), stream_of(case, case.frames + 6)
-    one, other = (EncoderStream(model, case.frames) for _ in range(2))
+    one, other = (model.stream(case.frames) for _ in range(2))
     late = frames[-case.frames :]
     for points in frames:
         last = one.push(points)
@@ -90,7 +89,7 @@ def test_the_bits_do_not_depend_on_the_windows_before(case: Case):
 
 def test_what_is_kept_is_bounded_by_the_window():
     case = next(case for case in CASES if case.name == "im_pstnet")
-    stream, seen = EncoderStream(case.build(), case.frames), []
+    stream, seen = case.build().stream(case.frames), []
     for number in range(60):
         points = torch.rand(case.points, 3, generator=torch.Generator().manual_seed(number))
         seen.append(weakref.ref(points))
@@ -108,8 +107,8 @@ def test_what_is_kept_is_bounded_by_the_window():
 def test_refuses_a_training_model_and_frames_that_do_not_fit():
     case = CASES[0]
     with pytest.raises(ValueError, match="evaluation mode"):
-        EncoderStream(case.build().train(), 9)
-    stream = EncoderStream(case.build(), case.frames)
+        case.build().train().stream(9)
+    stream = case.build().stream(case.frames)
     frames = stream_of(case, case.frames)
     for wrong in (torch.rand(case.points - 1, 3), frames[0].double(), torch.rand(case.points, 2)):
         with pytest.raises(ValueError, match=r"frame 2 of the clip: expected \(N, 3\) float32"):
