@@ -23,17 +23,17 @@ PARTS = 16
 
 
 def displacement_max(
-    points: Tensor, anchors: Tensor, weight: Tensor, frame: Tensor, index: Tensor
+    points: Tensor, anchors: Tensor, weight: Tensor, frames: Tensor, index: Tensor
 ) -> Tensor:
     """For every anchor and temporal offset, the maximum of weight @ (neighbour - anchor).
 
     points: (F, N, 3) float32, the clouds of F frames.
     anchors: (G, M, 3) float32, the anchors of each of G anchor frames.
     weight: (C, 3) float32, a convolution of the three coordinates to C channels.
-    frame: (G, T) int64, the frame in which anchor frame g looks for its offset-t neighbours.
+    frames: (G, T) int64, the frame in which anchor frame g looks for its offset-t neighbours.
     index: (G, T, M, k) int64, the neighbours of anchor m there, indices into N.
     Returns (G, M, T, C): the maximum over k of
-    weight @ (points[frame[g, t], index[g, t, m, k]] - anchors[g, m]); NaN if one of them is NaN.
+    weight @ (points[frames[g, t], index[g, t, m, k]] - anchors[g, m]); NaN if one of them is NaN.
     On a CPU nothing as large as N x C or k x C is built; the weight's gradient then goes to the
     first of equal neighbours and is added up in float64, in the same order on any number of
     threads. Where the points or the anchors need a gradient, and on other devices, plain PyTorch
@@ -41,7 +41,7 @@ def displacement_max(
     Raises ValueError if a shape, a type or a device does not fit, on the CPU also if a frame or an
     index is out of range (a GPU stops at that by itself).
     """
-    check_neighbours(points, frame, index, name="points", channels=3)
+    check_neighbours(points, frames, index, name="points", channels=3)
     groups, _, count, _ = index.shape
     check_tensor("anchors", anchors, (groups, count, 3), points.device)
     if weight.dim() != 2 or weight.shape[0] == 0:
@@ -52,13 +52,13 @@ def displacement_max(
         # Detached, because a function sees that a leaf needs a gradient, not that none is wanted.
         wanted = weight if torch.is_grad_enabled() else weight.detach()
         return _DisplacementMax.apply(
-            points, anchors, wanted, frame.contiguous(), index.contiguous()
+            points, anchors, wanted, frames.contiguous(), index.contiguous()
         )
-    return _in_chunks(points, anchors, weight, frame, index)
+    return _in_chunks(points, anchors, weight, frames, index)
 
 
 def _in_chunks(
-    points: Tensor, anchors: Tensor, weight: Tensor, frame: Tensor, index: Tensor
+    points: Tensor, anchors: Tensor, weight: Tensor, frames: Tensor, index: Tensor
 ) -> Tensor:
     step = max(1, CHUNK // max(1, index[:1].numel() * weight.shape[0]))
     return torch.cat(
@@ -73,22 +73,22 @@ def _in_chunks(
                 use_reentrant=False,
                 preserve_rng_state=False,
             )
-            for some, *which in zip(anchors.split(step), frame.split(step), index.split(step))
+            for some, *which in zip(anchors.split(step), frames.split(step), index.split(step))
         ]
     )
 
 
 def _grouped(
-    points: Tensor, anchors: Tensor, weight: Tensor, frame: Tensor, index: Tensor
+    points: Tensor, anchors: Tensor, weight: Tensor, frames: Tensor, index: Tensor
 ) -> Tensor:
-    displacement = points[frame[:, :, None, None], index] - anchors[:, None, :, None]
+    displacement = points[frames[:, :, None, None], index] - anchors[:, None, :, None]
     return (displacement @ weight.T).amax(dim=3).transpose(1, 2)
 
 
 class _DisplacementMax(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, points: Tensor, anchors: Tensor, weight: Tensor, frame: Tensor, index: Tensor
+        ctx: Any, points: Tensor, anchors: Tensor, weight: Tensor, frames: Tensor, index: Tensor
     ) -> Tensor:
         as_many_as_torch()
         groups, offsets, count, k = index.shape
@@ -98,10 +98,10 @@ class _DisplacementMax(torch.autograd.Function):
         winner = torch.empty(out.shape if keep else (0, 0, 0, 0), dtype=kind)
         points, anchors = points.detach().contiguous(), anchors.detach().contiguous()
         rows = weight.detach().T.contiguous()
-        tensors = (points, anchors, rows, frame, index, out, winner)
+        tensors = (points, anchors, rows, frames, index, out, winner)
         _forward(*(tensor.numpy() for tensor in tensors), float(rows.abs().max()), keep)
         if keep:
-            ctx.save_for_backward(winner, points, anchors, frame, index)
+            ctx.save_for_backward(winner, points, anchors, frames, index)
         return out
 
     @staticmethod
@@ -119,7 +119,7 @@ def _forward(
     points: NDArray[np.float32],
     anchors: NDArray[np.float32],
     weight: NDArray[np.float32],
-    frame: NDArray[np.int64],
+    frames: NDArray[np.int64],
     index: NDArray[np.int64],
     out: NDArray[np.float32],
     winner: NDArray[np.uint8] | NDArray[np.int16],
@@ -139,7 +139,7 @@ def _forward(
         reach = np.float32(0.0)
         for n in range(k):
             for axis in range(3):
-                difference = points[frame[g, t], near[n], axis] - anchors[g, m, axis]
+                difference = points[frames[g, t], near[n], axis] - anchors[g, m, axis]
                 displacement[n, axis] = difference
                 reach += abs(difference)
         best[:] = -np.inf
@@ -204,7 +204,7 @@ def _backward(
     winner: NDArray[np.uint8] | NDArray[np.int16],
     points: NDArray[np.float32],
     anchors: NDArray[np.float32],
-    frame: NDArray[np.int64],
+    frames: NDArray[np.int64],
     index: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
@@ -217,7 +217,7 @@ def _backward(
             g, t, m = row // (offsets * count), row // count % offsets, row % count
             for n in range(k):
                 for axis in range(3):
-                    point = points[frame[g, t], index[g, t, m, n], axis]
+                    point = points[frames[g, t], index[g, t, m, n], axis]
                     displacement[n, axis] = point - anchors[g, m, axis]
             for c in range(out.shape[1]):
                 n, slope = winner[g, m, t, c], np.float64(gradient[g, m, t, c])

@@ -16,13 +16,13 @@ from fourd_perception.ops.threads import as_many_as_torch
 MOST_NEIGHBOURS = 32767  # the winner's number is kept in one byte, or in two
 
 
-def neighbour_max(values: Tensor, frame: Tensor, index: Tensor) -> Tensor:
+def neighbour_max(values: Tensor, frames: Tensor, index: Tensor) -> Tensor:
     """For every anchor and temporal offset, the maximum of its neighbours' values.
 
     values: (F, N, C) float32, the points' values in each of F frames.
-    frame: (G, T) int64, the frame in which anchor frame g looks for its offset-t neighbours.
+    frames: (G, T) int64, the frame in which anchor frame g looks for its offset-t neighbours.
     index: (G, T, M, k) int64, the neighbours of anchor m there, indices into N.
-    Returns (G, M, T, C): out[g, m, t] = max over k of values[frame[g, t], index[g, t, m, k]];
+    Returns (G, M, T, C): out[g, m, t] = max over k of values[frames[g, t], index[g, t, m, k]];
     NaN if one of them is NaN.
     The gradient goes to the neighbour that was the maximum (on the CPU to the first of equal ones,
     elsewhere to equal ones in equal parts).
@@ -31,26 +31,26 @@ def neighbour_max(values: Tensor, frame: Tensor, index: Tensor) -> Tensor:
     Raises ValueError if a shape, a type or a device does not fit, on the CPU also if a frame or an
     index is out of range (a GPU stops at that by itself).
     """
-    check_neighbours(values, frame, index)
+    check_neighbours(values, frames, index)
     if values.device.type == "cpu":
         # Detached, because a function sees that a leaf needs a gradient, not that none is wanted.
         wanted = values if torch.is_grad_enabled() else values.detach()
-        return _NeighbourMax.apply(wanted, frame.contiguous(), index.contiguous())
-    return _grouped(values, frame, index)
+        return _NeighbourMax.apply(wanted, frames.contiguous(), index.contiguous())
+    return _grouped(values, frames, index)
 
 
 def neighbour_max_affine(
-    values: Tensor, frame: Tensor, index: Tensor, constant: Tensor, scale: Tensor, shift: Tensor
+    values: Tensor, frames: Tensor, index: Tensor, constant: Tensor, scale: Tensor, shift: Tensor
 ) -> Tensor:
     """`neighbour_max`, an anchor's term, a folded normalisation and the ReLU, in one pass.
 
-    values (F, N, C), frame (G, T) and index (G, T, M, k) as for `neighbour_max`;
+    values (F, N, C), frames (G, T) and index (G, T, M, k) as for `neighbour_max`;
     constant: (G, M, C), scale and shift: (T, C), all float32.
     Returns (G, M, T, C): relu(scale[t] * (neighbour_max + constant[g, m]) + shift[t]).
     For inference: raises RuntimeError where a gradient would be needed. Raises ValueError as
     `neighbour_max` does.
     """
-    check_neighbours(values, frame, index)
+    check_neighbours(values, frames, index)
     (groups, offsets, anchors, _), channels = index.shape, values.shape[2]
     check_tensor("constant", constant, (groups, anchors, channels), values.device)
     check_tensor("scale", scale, (offsets, channels), values.device)
@@ -60,21 +60,21 @@ def neighbour_max_affine(
     ):
         raise RuntimeError("neighbour_max_affine has no gradient: call it under torch.no_grad()")
     if values.device.type != "cpu":
-        pooled = _grouped(values, frame, index)
+        pooled = _grouped(values, frames, index)
         return torch.relu(scale * (pooled + constant[:, :, None]) + shift)
     as_many_as_torch()
     out = torch.empty(groups, anchors, offsets, channels)
-    tensors = (values, frame, index, constant, scale, shift, out)
+    tensors = (values, frames, index, constant, scale, shift, out)
     _forward_affine(*(tensor.detach().contiguous().numpy() for tensor in tensors))
     return out
 
 
 def check_neighbours(
-    values: Tensor, frame: Tensor, index: Tensor, name: str = "values", channels: int | None = None
+    values: Tensor, frames: Tensor, index: Tensor, name: str = "values", channels: int | None = None
 ) -> None:
     """Raise ValueError, naming the argument, unless these go together.
 
-    values: (F, N, C) float32, called `name` (C is `channels` if that is given); frame: (G, T)
+    values: (F, N, C) float32, called `name` (C is `channels` if that is given); frames: (G, T)
     int64 below F; index: (G, T, M, k) int64 below N.
     """
     width = "C" if channels is None else channels
@@ -84,16 +84,16 @@ def check_neighbours(
         or values.shape[2] != (values.shape[2] if channels is None else channels)
     ):
         raise ValueError(f"{name}: expected (F, N, {width}) float32, got {_kind(values)}")
-    if frame.dim() != 2 or frame.dtype != torch.int64:
-        raise ValueError(f"frame: expected (G, T) int64, got {_kind(frame)}")
-    fits = index.dim() == 4 and index.shape[:2] == frame.shape and index.dtype == torch.int64
+    if frames.dim() != 2 or frames.dtype != torch.int64:
+        raise ValueError(f"frames: expected (G, T) int64, got {_kind(frames)}")
+    fits = index.dim() == 4 and index.shape[:2] == frames.shape and index.dtype == torch.int64
     if not fits or not 1 <= index.shape[3] <= MOST_NEIGHBOURS:
         raise ValueError(
-            f"index: expected {(*frame.shape, 'M', 'k')} int64, k from 1 to {MOST_NEIGHBOURS}, "
+            f"index: expected {(*frames.shape, 'M', 'k')} int64, k from 1 to {MOST_NEIGHBOURS}, "
             f"got {_kind(index)}"
         )
     for label, tensor, size in (
-        ("frame", frame, values.shape[0]),
+        ("frames", frames, values.shape[0]),
         ("index", index, values.shape[1]),
     ):
         if tensor.device != values.device:
@@ -123,21 +123,21 @@ def _kind(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
-def _grouped(values: Tensor, frame: Tensor, index: Tensor) -> Tensor:
-    return values[frame[:, :, None, None], index].amax(dim=3).transpose(1, 2)
+def _grouped(values: Tensor, frames: Tensor, index: Tensor) -> Tensor:
+    return values[frames[:, :, None, None], index].amax(dim=3).transpose(1, 2)
 
 
 class _NeighbourMax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, frame: Tensor, index: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, frames: Tensor, index: Tensor) -> Tensor:
         as_many_as_torch()
         groups, offsets, anchors, k = index.shape
         out = torch.empty(groups, anchors, offsets, values.shape[2])
-        arrays = (values.detach().contiguous().numpy(), frame.numpy(), index.numpy(), out.numpy())
+        arrays = (values.detach().contiguous().numpy(), frames.numpy(), index.numpy(), out.numpy())
         if ctx.needs_input_grad[0]:
             winner = torch.empty(out.shape, dtype=torch.uint8 if k <= 256 else torch.int16)
             _forward_with_winner(*arrays, winner.numpy())
-            ctx.save_for_backward(winner, frame, index)
+            ctx.save_for_backward(winner, frames, index)
             ctx.values_shape = values.shape
         else:
             _forward(*arrays)
@@ -147,10 +147,10 @@ class _NeighbourMax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         as_many_as_torch()
-        winner, frame, index = (tensor.numpy() for tensor in ctx.saved_tensors)
+        winner, frames, index = (tensor.numpy() for tensor in ctx.saved_tensors)
         out = torch.zeros(ctx.values_shape)
         parts = parts_of_channels(out.shape[0])
-        _backward(gradient.contiguous().numpy(), winner, frame, index, out.numpy(), parts)
+        _backward(gradient.contiguous().numpy(), winner, frames, index, out.numpy(), parts)
         return out, None, None
 
 
@@ -197,20 +197,20 @@ def _pool(
 @numba.njit(parallel=True, cache=True)
 def _forward(
     values: NDArray[np.float32],
-    frame: NDArray[np.int64],
+    frames: NDArray[np.int64],
     index: NDArray[np.int64],
     out: NDArray[np.float32],
 ) -> None:
     groups, offsets, anchors, _ = index.shape
     for row in numba.prange(groups * offsets * anchors):
         g, t, m = row // (offsets * anchors), row // anchors % offsets, row % anchors
-        _pool(values, frame[g, t], index, g, t, m, out)
+        _pool(values, frames[g, t], index, g, t, m, out)
 
 
 @numba.njit(parallel=True, cache=True)
 def _forward_affine(
     values: NDArray[np.float32],
-    frame: NDArray[np.int64],
+    frames: NDArray[np.int64],
     index: NDArray[np.int64],
     constant: NDArray[np.float32],
     scale: NDArray[np.float32],
@@ -220,7 +220,7 @@ def _forward_affine(
     groups, offsets, anchors, _ = index.shape
     for row in numba.prange(groups * offsets * anchors):
         g, t, m = row // (offsets * anchors), row // anchors % offsets, row % anchors
-        _pool(values, frame[g, t], index, g, t, m, out)
+        _pool(values, frames[g, t], index, g, t, m, out)
         for c in range(out.shape[3]):
             value = scale[t, c] * (out[g, m, t, c] + constant[g, m, c]) + shift[t, c]
             out[g, m, t, c] = np.float32(0.0) if value < 0.0 else value  # NaN stays
@@ -229,7 +229,7 @@ def _forward_affine(
 @numba.njit(parallel=True, cache=True)
 def _forward_with_winner(
     values: NDArray[np.float32],
-    frame: NDArray[np.int64],
+    frames: NDArray[np.int64],
     index: NDArray[np.int64],
     out: NDArray[np.float32],
     winner: NDArray[np.uint8] | NDArray[np.int16],
@@ -237,7 +237,7 @@ def _forward_with_winner(
     groups, offsets, anchors, _ = index.shape
     for row in numba.prange(groups * offsets * anchors):
         g, t, m = row // (offsets * anchors), row // anchors % offsets, row % anchors
-        f, k = frame[g, t], _without_padding(index, g, t, m)
+        f, k = frames[g, t], _without_padding(index, g, t, m)
         first = index[g, t, m, 0]
         for c in range(out.shape[3]):
             out[g, m, t, c] = values[f, first, c]
@@ -261,7 +261,7 @@ def _forward_with_winner(
 def _backward(
     gradient: NDArray[np.float32],
     winner: NDArray[np.uint8] | NDArray[np.int16],
-    frame: NDArray[np.int64],
+    frames: NDArray[np.int64],
     index: NDArray[np.int64],
     out: NDArray[np.float32],
     parts: int,
@@ -275,7 +275,7 @@ def _backward(
         start = np.empty(index.shape[3], np.uint64)  # unsigned: no index counts from the end
         for g in range(groups):
             for t in range(offsets):
-                if frame[g, t] == f:
+                if frames[g, t] == f:
                     for m in range(anchors):
                         for n in range(start.shape[0]):
                             start[n] = index[g, t, m, n] * channels

@@ -10,7 +10,7 @@ from fourd_perception.ops.displacement_max import displacement_max
 
 
 def _make(sizes, seed=0, *, coarse=False, padded=False):
-    frames, points, channels, groups, offsets, anchors, k = sizes
+    clouds, points, channels, groups, offsets, anchors, k = sizes
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
@@ -21,19 +21,19 @@ def _make(sizes, seed=0, *, coarse=False, padded=False):
     index = torch.randint(0, points, (groups, offsets, anchors, k), generator=generator)
     if padded:
         index[..., (k + 1) // 2 :] = index[..., :1]
-    frame = torch.randint(0, frames, (groups, offsets), generator=generator)
-    tensors = draw(frames, points, 3), draw(groups, anchors, 3), draw(channels, 3)
-    return *tensors, frame, index
+    frames = torch.randint(0, clouds, (groups, offsets), generator=generator)
+    tensors = draw(clouds, points, 3), draw(groups, anchors, 3), draw(channels, 3)
+    return *tensors, frames, index
 
 
 def _fixed():
     return _make((4, 10, 6, 3, 2, 5, 4))
 
 
-def _winners_gradient(points, anchors, weight, frame, index, gradient):
+def _winners_gradient(points, anchors, weight, frames, index, gradient):
     """In float64, and to the first of equal ones."""
     weight = weight.double().requires_grad_()
-    displacement = points[frame[:, :, None, None], index] - anchors[:, None, :, None]
+    displacement = points[frames[:, :, None, None], index] - anchors[:, None, :, None]
     grouped = displacement.double() @ weight.T
     first = (grouped == grouped.amax(dim=3, keepdim=True)).int().argmax(dim=3, keepdim=True)
     pooled = grouped.gather(3, first).squeeze(3).transpose(1, 2)
@@ -47,15 +47,15 @@ def _winners_gradient(points, anchors, weight, frame, index, gradient):
     st.booleans(),
 )
 def test_equals_grouping_mapping_and_then_pooling(sizes, seed, coarse, padded):
-    points, anchors, weight, frame, index = case = _make(sizes, seed, coarse=coarse, padded=padded)
+    points, anchors, weight, frames, index = case = _make(sizes, seed, coarse=coarse, padded=padded)
     expected = module._grouped(*case)
     torch.testing.assert_close(displacement_max(*case), expected)
     torch.testing.assert_close(module._in_chunks(*case), expected)
-    out = displacement_max(points, anchors, weight.requires_grad_(), frame, index)
+    out = displacement_max(points, anchors, weight.requires_grad_(), frames, index)
     torch.testing.assert_close(out, expected)
     gradient = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed))
     ours = torch.autograd.grad(out, weight, gradient)[0]
-    theirs = _winners_gradient(points, anchors, weight.detach(), frame, index, gradient)
+    theirs = _winners_gradient(points, anchors, weight.detach(), frames, index, gradient)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
@@ -79,14 +79,14 @@ def test_finite_differences(position):
 
 
 def test_all_gradients_together_and_in_small_chunks(monkeypatch):
-    points, anchors, weight, frame, index = _fixed()
+    points, anchors, weight, frames, index = _fixed()
     leaves = [tensor.requires_grad_() for tensor in (points, anchors, weight)]
-    expected = torch.autograd.grad(module._grouped(*leaves, frame, index).square().sum(), leaves)
+    expected = torch.autograd.grad(module._grouped(*leaves, frames, index).square().sum(), leaves)
     monkeypatch.setattr(module, "CHUNK", 1)
-    out = displacement_max(*leaves, frame, index)
+    out = displacement_max(*leaves, frames, index)
     for ours, theirs in zip(torch.autograd.grad(out.square().sum(), leaves), expected):
         torch.testing.assert_close(ours, theirs)
-    ours = displacement_max(points.detach(), anchors.detach(), weight, frame, index)
+    ours = displacement_max(points.detach(), anchors.detach(), weight, frames, index)
     torch.testing.assert_close(torch.autograd.grad(ours.square().sum(), weight)[0], expected[2])
 
 
@@ -95,9 +95,11 @@ def test_the_gradient_of_many_anchors_does_not_drift():
     groups, anchors = 100, 1000
     points = torch.full((1, 2, 3), 0.1)
     index = torch.zeros(groups, 1, anchors, 2, dtype=torch.int64)
-    frame = torch.zeros(groups, 1, dtype=torch.int64)
+    frames = torch.zeros(groups, 1, dtype=torch.int64)
     weight = torch.ones(1, 3, requires_grad=True)
-    displacement_max(points, torch.zeros(groups, anchors, 3), weight, frame, index).sum().backward()
+    displacement_max(
+        points, torch.zeros(groups, anchors, 3), weight, frames, index
+    ).sum().backward()
     expected = points[0, 0].double() * groups * anchors
     torch.testing.assert_close(weight.grad[0].double(), expected, rtol=1e-7, atol=0)
 
@@ -118,9 +120,9 @@ def test_the_gradient_is_the_same_on_any_number_of_threads():
 def test_more_neighbours_than_a_byte_counts():
     points = torch.zeros(1, 300, 3)
     points[0, 299] = torch.tensor([1.0, 2.0, 3.0])
-    weight, frame = torch.ones(2, 3, requires_grad=True), torch.zeros(1, 1, dtype=torch.int64)
+    weight, frames = torch.ones(2, 3, requires_grad=True), torch.zeros(1, 1, dtype=torch.int64)
     index = torch.arange(300)[None, None, None]
-    displacement_max(points, torch.zeros(1, 1, 3), weight, frame, index).sum().backward()
+    displacement_max(points, torch.zeros(1, 1, 3), weight, frames, index).sum().backward()
     assert weight.grad.tolist() == [[1, 2, 3]] * 2
 
 
@@ -140,9 +142,9 @@ def test_what_is_not_finite_is_as_in_plain_pytorch(bad, position, train):
 def test_no_number_times_infinity_hides_a_nan(place):
     points = torch.ones(1, 5, 3)
     points[0, place] = 0
-    weight, frame = torch.full((20, 3), torch.inf), torch.zeros(1, 1, dtype=torch.int64)
+    weight, frames = torch.full((20, 3), torch.inf), torch.zeros(1, 1, dtype=torch.int64)
     out = displacement_max(
-        points, torch.zeros(1, 1, 3), weight, frame, torch.arange(5)[None, None, None]
+        points, torch.zeros(1, 1, 3), weight, frames, torch.arange(5)[None, None, None]
     )
     assert out.isnan().all()
 
@@ -175,7 +177,7 @@ def test_tensors_that_are_not_contiguous():
         ("weight", lambda p, a, w, f, i: (p, a, w.T, f, i)),
         ("weight", lambda p, a, w, f, i: (p, a, w[:0], f, i)),
         ("weight", lambda p, a, w, f, i: (p, a, w[0], f, i)),
-        ("frame", lambda p, a, w, f, i: (p, a, w, f + 1, i)),
+        ("frames", lambda p, a, w, f, i: (p, a, w, f + 1, i)),
         ("index", lambda p, a, w, f, i: (p, a, w, f, i - 1)),
     ],
 )

@@ -11,26 +11,26 @@ from fourd_perception.ops.neighbour_max import neighbour_max, neighbour_max_affi
 @st.composite
 def inputs(draw):
     """Values of few kinds, so that there are ties, and indices that repeat."""
-    frames, points, channels, groups, offsets, anchors, k = (
+    clouds, points, channels, groups, offsets, anchors, k = (
         draw(st.integers(1, most)) for most in (4, 6, 40, 3, 3, 4, 7)
     )
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    values = torch.randint(-2, 3, (frames, points, channels), generator=generator).float()
-    frame = torch.randint(0, frames, (groups, offsets), generator=generator)
+    values = torch.randint(-2, 3, (clouds, points, channels), generator=generator).float()
+    frames = torch.randint(0, clouds, (groups, offsets), generator=generator)
     index = torch.randint(0, points, (groups, offsets, anchors, k), generator=generator)
     if draw(st.booleans()):  # a ball query's padding
         index[..., (k + 1) // 2 :] = index[..., :1]
-    return values, frame, index
+    return values, frames, index
 
 
-def _grouped(values, frame, index):
-    return values[frame[:, :, None, None], index].amax(dim=3).transpose(1, 2)
+def _grouped(values, frames, index):
+    return values[frames[:, :, None, None], index].amax(dim=3).transpose(1, 2)
 
 
-def _winners_gradient(values, frame, index, gradient):
+def _winners_gradient(values, frames, index, gradient):
     """In float64, and to the first of equal ones."""
     values = values.double().requires_grad_()
-    grouped = values[frame[:, :, None, None], index]
+    grouped = values[frames[:, :, None, None], index]
     first = (grouped == grouped.amax(dim=3, keepdim=True)).int().argmax(dim=3, keepdim=True)
     pooled = grouped.gather(3, first).squeeze(3).transpose(1, 2)
     return torch.autograd.grad(pooled, values, gradient.double())[0]
@@ -39,32 +39,32 @@ def _winners_gradient(values, frame, index, gradient):
 def _fixed(k=4):
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(4, 10, 6, generator=generator)
-    frame = torch.tensor([[0, 1], [2, 3], [1, 1]])
-    return values, frame, torch.randint(0, 10, (3, 2, 5, k), generator=generator)
+    frames = torch.tensor([[0, 1], [2, 3], [1, 1]])
+    return values, frames, torch.randint(0, 10, (3, 2, 5, k), generator=generator)
 
 
 @given(inputs())
 def test_equals_grouping_and_then_pooling(case):
-    values, frame, index = case
+    values, frames, index = case
     expected = _grouped(*case)
     assert torch.equal(neighbour_max(*case), expected)
-    trained = neighbour_max(values.requires_grad_(), frame, index)
+    trained = neighbour_max(values.requires_grad_(), frames, index)
     assert torch.equal(trained, expected)
     gradient = torch.randn(trained.shape, generator=torch.Generator().manual_seed(1))
     ours = torch.autograd.grad(trained, values, gradient)[0]
-    theirs = _winners_gradient(values.detach(), frame, index, gradient)
+    theirs = _winners_gradient(values.detach(), frames, index, gradient)
     torch.testing.assert_close(ours, theirs.float(), rtol=1e-5, atol=1e-4)
 
 
 @given(inputs(), st.integers(0, 2**31))
 def test_affine_equals_the_steps_one_by_one(case, seed):
-    values, frame, index = case
+    values, frames, index = case
     groups, offsets, anchors, _ = index.shape
     generator = torch.Generator().manual_seed(seed)
     constant = torch.randn(groups, anchors, values.shape[2], generator=generator)
     scale, shift = torch.randn(2, offsets, values.shape[2], generator=generator)
     expected = torch.relu(scale * (_grouped(*case) + constant[:, :, None]) + shift)
-    out = neighbour_max_affine(values, frame, index, constant, scale, shift)
+    out = neighbour_max_affine(values, frames, index, constant, scale, shift)
     torch.testing.assert_close(out, expected)
     assert out.min() >= 0
 
@@ -99,11 +99,11 @@ def test_of_equal_neighbours_one_gets_the_gradient():
 def test_nan_stays_nan(place, train):
     values = torch.arange(10.0).view(1, 5, 2).flip(1).contiguous()
     values[0, place, 1] = torch.nan
-    frame, index = torch.zeros(1, 1, dtype=torch.int64), torch.arange(5)[None, None, None]
-    out = neighbour_max(values.clone().requires_grad_(train), frame, index).detach()
+    frames, index = torch.zeros(1, 1, dtype=torch.int64), torch.arange(5)[None, None, None]
+    out = neighbour_max(values.clone().requires_grad_(train), frames, index).detach()
     assert out[0, 0, 0, 0] == 8 and out[0, 0, 0, 1].isnan()
     one = torch.ones(1, 1, 2)
-    affine = neighbour_max_affine(values, frame, index, one, -one[0], one[0])
+    affine = neighbour_max_affine(values, frames, index, one, -one[0], one[0])
     assert affine[0, 0, 0, 0] == 0 and affine[0, 0, 0, 1].isnan()
 
 
@@ -114,20 +114,20 @@ def test_infinity_is_a_number():
 
 
 def test_tensors_that_are_not_contiguous():
-    values, frame, index = _fixed()
+    values, frames, index = _fixed()
     ours = neighbour_max(
-        values.mT.contiguous().mT, frame.T.contiguous().T, index.mT.contiguous().mT
+        values.mT.contiguous().mT, frames.T.contiguous().T, index.mT.contiguous().mT
     )
-    assert torch.equal(ours, _grouped(values, frame, index))
+    assert torch.equal(ours, _grouped(values, frames, index))
 
 
 def test_affine_has_no_gradient():
-    values, frame, index = _fixed()
+    values, frames, index = _fixed()
     rest = torch.zeros(3, 5, 6), torch.zeros(2, 6, requires_grad=True), torch.zeros(2, 6)
     with pytest.raises(RuntimeError, match="no_grad"):
-        neighbour_max_affine(values, frame, index, *rest)
+        neighbour_max_affine(values, frames, index, *rest)
     with torch.no_grad():
-        assert neighbour_max_affine(values, frame, index, *rest).shape == (3, 5, 2, 6)
+        assert neighbour_max_affine(values, frames, index, *rest).shape == (3, 5, 2, 6)
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_affine_has_no_gradient():
     [
         ("values", lambda v, f, i: (v[0], f, i)),
         ("values", lambda v, f, i: (v.double(), f, i)),
-        ("frame", lambda v, f, i: (v, f[0], i)),
-        ("frame", lambda v, f, i: (v, f.int(), i)),
-        ("frame", lambda v, f, i: (v, f + 1, i)),
-        ("frame", lambda v, f, i: (v, f - 1, i)),
-        ("frame", lambda v, f, i: (v, f.to("meta"), i)),
+        ("frames", lambda v, f, i: (v, f[0], i)),
+        ("frames", lambda v, f, i: (v, f.int(), i)),
+        ("frames", lambda v, f, i: (v, f + 1, i)),
+        ("frames", lambda v, f, i: (v, f - 1, i)),
+        ("frames", lambda v, f, i: (v, f.to("meta"), i)),
         ("index", lambda v, f, i: (v, f, i[:, :1])),
         ("index", lambda v, f, i: (v, f, i.int())),
         ("index", lambda v, f, i: (v, f, i[..., :0])),
