@@ -65,7 +65,8 @@ class Level:
         frames: (G,) int64. Returns a level of G frames of `count` points in sampling order.
         """
         if self.order is None:
-            return replace(self, below=None)._each(lambda tensor: tensor[frames, :count])
+            alone = replace(self, below=None)
+            return alone._each(lambda tensor: tensor[:, :count].index_select(0, frames))
         chosen = self.order[frames, :count]
         alone = replace(self, order=None, below=None)
         return alone._each(lambda tensor: tensor[frames[:, None], chosen])

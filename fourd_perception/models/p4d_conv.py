@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from fourd_perception.models.batch_norm import normalise
 from fourd_perception.models.frame_layer import PADDING_MODES, FrameLayer, TemporalReach
 from fourd_perception.models.level import Level
+from fourd_perception.models.linear import Linear
 from fourd_perception.models.pst_conv import check_temporal
 from fourd_perception.ops.ball_query import ball_query_frames
 from fourd_perception.ops.displacement_max import displacement_max
 from fourd_perception.ops.interpolate import interpolate
+from fourd_perception.ops.linear import linear
 from fourd_perception.parameters import param
 
 _GROUPED_VALUES = 1 << 24
@@ -79,12 +81,12 @@ class P4DConv(FrameLayer):
             config.padding_mode,
         )
         first, *widths = config.channels
-        self.displacement = nn.Linear(4, first, bias=False)
+        self.displacement = Linear(4, first, bias=False)
         self.displacement_norm = nn.BatchNorm1d(first) if config.normalise else None
-        self.feature = nn.Linear(in_channels, first, bias=False) if in_channels else None
+        self.feature = Linear(in_channels, first, bias=False) if in_channels else None
         self.feature_norm = nn.BatchNorm1d(first) if config.normalise and in_channels else None
         self.mlp = PointMLP(first, tuple(widths), config.normalise)
-        self.place = nn.Linear(3, config.channels[-1], bias=False) if embed_place else None
+        self.place = Linear(3, config.channels[-1], bias=False) if embed_place else None
 
     def output_points(self, points: int) -> int:
         """The anchors that the spatial stride leaves."""
@@ -171,15 +173,15 @@ class PointMLP(nn.Module):
         self.linears = nn.ModuleList()
         self.norms = nn.ModuleList()
         for width in widths:
-            self.linears.append(nn.Linear(in_channels, width, bias=False))
+            self.linears.append(Linear(in_channels, width, bias=False))
             if normalised:
                 self.norms.append(nn.BatchNorm1d(width))
             in_channels = width
 
     def forward(self, values: Tensor) -> Tensor:
         """values: (..., C) float32."""
-        for number, linear in enumerate(self.linears):
-            values = self.after(number, linear(values))
+        for number, one in enumerate(self.linears):
+            values = self.after(number, one(values))
         return values
 
     def after(self, number: int, values: Tensor) -> Tensor:
@@ -213,14 +215,14 @@ class FeaturePropagation(FrameLayer):
     def carry(self, values: Tensor, points: Tensor, fine: Level) -> Level:
         """values: (F, M, C) at points (F, M, 3). Returns `fine`, features (F, N, widths[-1])."""
         first = self.mlp.linears[0]
-        assert isinstance(first, nn.Linear)
+        assert isinstance(first, Linear)
         from_coarse, from_fine = first.weight.split(
             (self.in_channels, first.in_features - self.in_channels), 1
         )
-        carried = interpolate(values @ from_coarse.T, points, fine.points)
+        carried = interpolate(linear(values, from_coarse), points, fine.points)
         if fine.features is not None:
-            carried = carried + fine.features @ from_fine.T
+            carried = carried + linear(fine.features, from_fine)
         carried = self.mlp.after(0, carried)
-        for number, linear in list(enumerate(self.mlp.linears))[1:]:
-            carried = self.mlp.after(number, linear(carried))
+        for number, one in list(enumerate(self.mlp.linears))[1:]:
+            carried = self.mlp.after(number, one(carried))
         return replace(fine, features=carried)

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from fourd_perception.models.batch_norm import NeighbourStatistics, affine, normalise
 from fourd_perception.models.frame_layer import PADDING_MODES, FrameLayer, TemporalReach
 from fourd_perception.models.level import Level
+from fourd_perception.models.linear import Linear
 from fourd_perception.ops.ball_query import ball_query_frames
 from fourd_perception.ops.displacement_max import displacement_max
+from fourd_perception.ops.linear import linear
 from fourd_perception.ops.neighbour_max import neighbour_max, neighbour_max_affine
 from fourd_perception.ops.neighbour_sum import neighbour_sum
 from fourd_perception.parameters import param
@@ -122,11 +124,11 @@ class PSTConv(FrameLayer):
         self.scale = 1.0 / config.radius if options.normalise_displacement else 1.0
         mid, offsets, out = config.mid_channels, config.temporal_kernel, config.out_channels
         has_centre = options.centre_feature and in_channels > 0
-        self.displacement = nn.Linear(3, mid, bias=False)
-        self.neighbour = nn.Linear(in_channels, mid, bias=False) if in_channels else None
-        self.centre = nn.Linear(in_channels, mid, bias=False) if has_centre else None
+        self.displacement = Linear(3, mid, bias=False)
+        self.neighbour = Linear(in_channels, mid, bias=False) if in_channels else None
+        self.centre = Linear(in_channels, mid, bias=False) if has_centre else None
         self.norm = nn.BatchNorm1d(mid if options.norm == "inside" else offsets * mid)
-        self.temporal = nn.Linear(offsets * mid, out, bias=False)
+        self.temporal = Linear(offsets * mid, out, bias=False)
         self.temporal_norms = nn.ModuleList(
             nn.BatchNorm1d(out) for _ in range(offsets if options.temporal_norm else 0)
         )
@@ -182,8 +184,8 @@ class PSTConv(FrameLayer):
                 return neighbour_max_affine(
                     values, frames, index, constant, scale.view(offsets), shift.view(offsets)
                 )
-            pooled = neighbour_max(values, frames, index) + constant[:, :, None]
-        return torch.relu(normalise(self.norm, pooled.flatten(2))).view_as(pooled)
+            pooled = neighbour_max(values, frames, index).add_(constant[:, :, None])
+        return normalise(self.norm, pooled.flatten(2)).relu_().view_as(pooled)
 
     def _normalised_inside(
         self, level: Level, anchors: Level, frames: Tensor, index: Tensor
@@ -202,7 +204,7 @@ class PSTConv(FrameLayer):
             )
         scale, shift = NeighbourStatistics(values, constant, frames, index).affine(self.norm)
         best = neighbour_max(values * scale, frames, index)
-        return torch.relu(best + (constant * scale + shift)[:, :, None])
+        return best.add_((constant * scale + shift)[:, :, None]).relu_()
 
     def _pooled_sum(self, level: Level, anchors: Level, frames: Tensor, index: Tensor) -> Tensor:
         """(G, M, T, mid): sum_j W_f f_j (+ or *) W_d (x_j - x_i), both of them linear in j."""
@@ -213,34 +215,40 @@ class PSTConv(FrameLayer):
             values, constant = self._values(level), self._constant(anchors)
             total = neighbour_sum(values, frames, index) + k * constant[:, :, None]
         else:
-            features = cast(nn.Linear, self.neighbour)(level.features)
+            features = cast(Linear, self.neighbour)(level.features)
             total = neighbour_sum(features * place, frames, index)
             total = total - at_anchor * neighbour_sum(features, frames, index)
         return total / k if self.options.pooling == "avg" else total
 
     def _values(self, level: Level) -> Tensor:
         """(F, N, mid): what a point gives to whichever anchor it is a neighbour of."""
-        values = self.displacement(level.points * self.scale)
-        if self.neighbour is not None:
-            values = values + self.neighbour(level.features)
-        return values
+        places = level.points * self.scale
+        return _of_both(places, self.displacement, level.features, self.neighbour)
 
     def _constant(self, anchors: Level) -> Tensor:
         """(G, M, mid): what an anchor adds to whatever its neighbours give."""
-        constant = self.displacement(anchors.points * -self.scale)
-        if self.centre is not None:
-            constant = constant + self.centre(anchors.features)
-        return constant
+        places = anchors.points * -self.scale
+        return _of_both(places, self.displacement, anchors.features, self.centre)
 
     def _over_time(self, mixed: Tensor) -> Tensor:
         """(G, M, T, mid) to (G, M, out): a convolution for each temporal offset, and their sum."""
         if not self.temporal_norms:
             features = self.temporal(mixed.flatten(2))
-            return torch.relu(features) if self.rectify else features
+            return features.relu_() if self.rectify else features
         weights = self.temporal.weight.unflatten(1, (mixed.shape[2], -1)).unbind(1)
         offsets = [
-            torch.relu(normalise(cast(nn.BatchNorm1d, norm), one @ weight.T))
+            torch.relu(normalise(cast(nn.BatchNorm1d, norm), linear(one, weight)))
             for norm, weight, one in zip(self.temporal_norms, weights, mixed.unbind(2))
         ]
         features = torch.stack(offsets).sum(0)
         return torch.relu(features) if self.rectify else features
+
+
+def _of_both(
+    places: Tensor, of_place: Linear, features: Tensor | None, of_features: Linear | None
+) -> Tensor:
+    """The sum of two linear maps, as one of both inputs side by side: one pass over the output."""
+    if features is None or of_features is None:
+        return of_place(places)
+    weight = torch.cat((of_features.weight, of_place.weight), 1)
+    return linear(torch.cat((features, places), -1), weight)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from fourd_perception.models.level import Level
+from fourd_perception.models.linear import Linear
 from fourd_perception.models.pst_conv import PSTConv, PSTConvConfig, PSTConvOptions
 from fourd_perception.models.video_model import Features, VideoModel
 from fourd_perception.ops.farthest_point import farthest_point_sample
@@ -70,7 +71,7 @@ class PSTNet(VideoModel):
         self.feature_channels = channels
         self.norm = nn.BatchNorm1d(channels) if config.head_norm else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(channels, classes)
+        self.head = Linear(channels, classes)
 
     def sample(self, points: Tensor) -> Level:
         """See VideoModel."""

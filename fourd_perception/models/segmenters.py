@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fourd_perception.errors import InputError
 from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
+from fourd_perception.models.linear import Linear
 from fourd_perception.models.p4_transformer import keeps_every_frame
 from fourd_perception.models.p4d_conv import FeaturePropagation, P4DConv, P4DConvConfig
 from fourd_perception.models.primitives import (
@@ -25,6 +26,7 @@ from fourd_perception.models.transformer import Transformer, TransformerConfig
 from fourd_perception.models.video_model import Features, VideoModel
 from fourd_perception.ops.ball_query import ball_query
 from fourd_perception.ops.farthest_point import farthest_point_sample
+from fourd_perception.ops.linear import linear
 from fourd_perception.parameters import param
 
 _PLACE = 3
@@ -100,7 +102,7 @@ class P4Segmenter(Segmenter):
         self.layers = nn.ModuleList(config.downward())
         self.transformer = Transformer(channels, config.transformer)
         self.up = nn.ModuleList(config.upward())
-        self.head = nn.Linear(self.feature_channels, classes)
+        self.head = Linear(self.feature_channels, classes)
 
     def summarise(self, level: Level, batch: int, memory: Tensor | None = None) -> Features:
         """A frame's feature is the maximum over its tokens."""
@@ -164,8 +166,8 @@ class PPTrSegmenter(Segmenter):
         planes = config.primitives.kind == "planes"
         self.join = None if planes else FeaturePropagation(channels, channels, (channels, channels))
         widths = [3 * channels if planes else channels, *config.fusion]
-        self.fusion = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
-        self.head = nn.Linear(widths[-1], classes)
+        self.fusion = nn.ModuleList(Linear(*pair) for pair in itertools.pairwise(widths))
+        self.head = Linear(widths[-1], classes)
 
     @property
     def chain(self) -> list[FrameLayer]:
@@ -221,14 +223,14 @@ class PPTrSegmenter(Segmenter):
         else:
             assert below.primitives is not None
             first = fusion.pop(0)
-            assert isinstance(first, nn.Linear)
+            assert isinstance(first, Linear)
             own, of_primitive = first.weight.split((below.features.shape[2], tokens.shape[2]), 1)
             frames = torch.arange(len(tokens), device=tokens.device)[:, None]
-            values = below.features @ own.T + first.bias
-            values = values + (tokens @ of_primitive.T)[frames, below.primitives]
+            values = linear(below.features, own, first.bias)
+            values = values + linear(tokens, of_primitive)[frames, below.primitives]
             values = self._between(values)
-        for linear in fusion:
-            values = self._between(linear(values))
+        for one in fusion:
+            values = self._between(one(values))
         return values
 
     def _between(self, values: Tensor) -> Tensor:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fourd_perception.models.linear import Linear
 
-class TimeEmbedding(nn.Linear):
+
+class TimeEmbedding(Linear):
     """The part of P4Transformer's position embedding, linear in (x, y, z, t), that tells the time.
 
     t = 1, 2, ... counts the clip's anchor frames, so it changes as a window slides over a stream.
@@ -26,8 +28,8 @@ def mlp_head(channels: int, hidden: int, classes: int, dropout: float) -> nn.Seq
     """The classifier of the transformers: norm, linear, GELU, linear."""
     return nn.Sequential(
         nn.LayerNorm(channels),
-        nn.Linear(channels, hidden),
+        Linear(channels, hidden),
         nn.GELU(),
         nn.Dropout(dropout),
-        nn.Linear(hidden, classes),
+        Linear(hidden, classes),
     )

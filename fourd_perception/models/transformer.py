@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from fourd_perception.models.linear import Linear
 from fourd_perception.parameters import param
 
 
@@ -36,13 +37,11 @@ class Attention(nn.Module):
         inner = config.heads * config.head_channels
         self.heads = config.heads
         self.norm = nn.LayerNorm(channels)
-        self.to_qkv = nn.Linear(channels, 3 * inner, bias=False)
-        self.displacement = nn.Linear(3, config.head_channels, bias=False) if displacement else None
+        self.to_qkv = Linear(channels, 3 * inner, bias=False)
+        self.displacement = Linear(3, config.head_channels, bias=False) if displacement else None
         # One head as wide as the tokens needs no projection: so the public code has it.
         alone = config.heads == 1 and inner == channels
-        self.project = (
-            nn.Identity() if alone else nn.Sequential(nn.Linear(inner, channels), nn.GELU())
-        )
+        self.project = nn.Identity() if alone else nn.Sequential(Linear(inner, channels), nn.GELU())
 
     def forward(self, tokens: Tensor, points: Tensor | None, mask: Tensor | None) -> Tensor:
         """tokens: (B, n, C). points: (B, n, 3). mask: (B, n) bool, the tokens to be heeded."""
@@ -67,8 +66,8 @@ class FeedForward(nn.Module):
     def __init__(self, channels: int, config: TransformerConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.expand = nn.Linear(channels, config.mlp_channels)
-        self.project = nn.Linear(config.mlp_channels, channels)
+        self.expand = Linear(channels, config.mlp_channels)
+        self.project = Linear(config.mlp_channels, channels)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -99,6 +98,6 @@ class Transformer(nn.Module):
         mask: (B, n) bool, true for the tokens that others may heed; at least one in each row.
         """
         for attention, feed_forward in zip(self.attention, self.feed_forward):
-            tokens = tokens + attention(tokens, points, mask)
-            tokens = tokens + feed_forward(tokens)
+            tokens = attention(tokens, points, mask).add_(tokens)
+            tokens = feed_forward(tokens).add_(tokens)
         return tokens
