@@ -9,11 +9,11 @@ TEST_ROS = ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=$${ROS_DOMAIN_I
 # A sourced ROS distribution would be mixed into the environment's own.
 unexport PYTHONPATH AMENT_PREFIX_PATH LD_LIBRARY_PATH
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test bench check format clean
 
 help: ## list what can be made
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
-	@echo "  With: ROS=kilted, PYTHON=python3.12, DATA=<recordings> (demo), ARGS=<for pytest> (test)"
+	@echo "  With: ROS=kilted, PYTHON=python3.12, DATA=<recordings> (demo), ARGS=<options> (test, bench)"
 
 setup: ## make the environment (about 2 minutes once; nothing to do after)
 	@scripts/setup.sh
@@ -23,6 +23,9 @@ demo: setup ## see the package at work; DATA=<folder> for your own recordings
 
 test: setup ## run the tests
 	@$(TEST_ROS) $(VENV)/bin/python -m pytest test $(ARGS)
+
+bench: setup ## measure the encoders against a textbook's (10 minutes; ARGS=--quick: one)
+	@$(VENV)/bin/python benchmarks/bench.py $(ARGS)
 
 check: setup ## lint, format check, types
 	$(VENV)/bin/ruff check .
