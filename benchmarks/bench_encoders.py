@@ -17,7 +17,7 @@ from fourd_perception import models
 from fourd_perception.models import upstream
 
 ROOT = Path(__file__).resolve().parents[1]
-NTU_UNIT, MSR_UNIT = 1.526, 3.333  # model units to the metre, see the configurations
+NTU_UNIT, MSR_UNIT = 1.526, 0.641  # model units to the metre, see the configurations
 
 
 @dataclass(frozen=True)

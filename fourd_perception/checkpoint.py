@@ -26,6 +26,7 @@ from fourd_perception.stream.window import ClipConfig
 
 _METADATA_KEY = "fourd_perception"
 _FORMAT = 1
+_KEPT = {True: (torch.float32, torch.float16, torch.bfloat16, torch.float64), False: (torch.int64,)}
 
 
 class CheckpointError(InputError):
@@ -99,14 +100,16 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
         with torch.device("meta"):
             model = models.build(card.architecture, card.model, len(card.classes))
         model.check_input(card.clip.frames, card.preprocess.points)
+        if card.task != model.task:
+            raise InputError(f"the card's task is {card.task}, its model is for {model.task}")
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from None
     _check_fit(path, model.state_dict(), state)
-    _refuse_not_finite(path, state)
     state = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in state.items()
     }
+    _refuse_not_finite(path, state)
     model.load_state_dict(state, assign=True)
     return Checkpoint(card, model.eval().to(device))
 
@@ -136,7 +139,7 @@ def _read(path: Path, weights: bool = True) -> tuple[ModelCard, dict[str, Tensor
         )
     try:
         document = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata is not JSON: {error}") from None
     return from_mapping(ModelCard, document, f"{path}: metadata"), state
 
@@ -164,6 +167,11 @@ def _check_fit(path: str | Path, wanted: dict[str, Tensor], got: dict[str, Tenso
         f"'{name}' is {tuple(got[name].shape)}, the card's model wants {tuple(wanted[name].shape)}"
         for name in wanted.keys() & got.keys()
         if got[name].shape != wanted[name].shape
+    ]
+    problems += [
+        f"'{name}' is {got[name].dtype}, the card's model wants {wanted[name].dtype}"
+        for name in wanted.keys() & got.keys()
+        if got[name].dtype not in _KEPT[wanted[name].is_floating_point()]
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""

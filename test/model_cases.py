@@ -166,6 +166,7 @@ PUBLISHED = Path(__file__).resolve().parents[1] / "config" / "models"
 CLIPS = {
     "im_pstnet_ntu": (23, 2048),
     "im_pstnet_small": (24, 512),
+    "im_pstnet_small_inside": (24, 512),
     "p4_segmenter_hoi4d": (3, 8192),
     "p4_transformer_hoi4d": (150, 2048),
     "p4_transformer_msr": (24, 2048),

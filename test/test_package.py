@@ -118,6 +118,7 @@ def test_the_programs_are_there(described: dict[str, Any]) -> None:
         "play_bag",
         "demo",
         "make_bag",
+        "checkpoint",
     }
     for program in programs:
         module, function = program.split(" = ")[1].split(":")

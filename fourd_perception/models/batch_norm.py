@@ -48,17 +48,22 @@ class NeighbourStatistics:
         return scale, norm.bias - scale * mean
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        values, total = self.values, self.index.numel()
-        points = values.shape[1]
+        total, points = self.index.numel(), self.values.shape[1]
         everywhere = (self.frames[:, :, None, None] * points + self.index).flatten()
-        times = torch.bincount(everywhere, minlength=len(values) * points).to(values.dtype)
-        mean_value = times @ values.flatten(0, 1) / total
-        mean_constant = self.constant.mean((0, 1))
-        values, constant = values - mean_value, self.constant - mean_constant
-        around = neighbour_sum(values, self.frames, self.index).sum(2)  # (G, M, C)
-        variance = times @ values.flatten(0, 1).square() / total
+        times = torch.bincount(everywhere, minlength=len(self.values) * points).double()
+        # In double precision: where a scene is many radii wide, v_j and c_i are large and opposite.
+        mean_value = times @ self.values.flatten(0, 1).double() / total
+        mean_constant = self.constant.double().mean((0, 1))
+        values = self.values - mean_value.to(self.values.dtype)
+        constant = self.constant.double() - mean_constant
+        around = neighbour_sum(values, self.frames, self.index).double().sum(2)  # (G, M, C)
+        each = self.index.shape[1] * self.index.shape[3]
+        variance = times @ values.flatten(0, 1).double().square() / total
         variance = variance + 2 * (constant * around).sum((0, 1)) / total
-        return mean_value + mean_constant, variance + constant.square().mean((0, 1))
+        variance = variance + constant.square().sum((0, 1)) * each / total
+        mean = mean_value + mean_constant
+        kind = self.values.dtype
+        return mean.to(kind), variance.clamp(min=0).to(kind)
 
     def _learn(self, norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor) -> None:
         assert norm.running_mean is not None and norm.running_var is not None

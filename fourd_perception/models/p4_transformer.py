@@ -81,7 +81,7 @@ class P4Transformer(VideoModel):
 
     def __init__(self, config: P4TransformerConfig, classes: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.task = config, config.task
         channels = config.tube.channels[-1]
         self.feature_channels = channels
         displacement = config.position == "displacement"

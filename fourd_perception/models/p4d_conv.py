@@ -18,6 +18,9 @@ from fourd_perception.ops.interpolate import interpolate
 from fourd_perception.ops.linear import linear
 from fourd_perception.parameters import param
 
+MOST_WIDTHS = 64
+"""Of an MLP, and layers of an encoder: what a file may ask for."""
+
 _GROUPED_VALUES = 1 << 24
 """Values of a grouped tensor (64 MiB) that are taken at once where no gradient is wanted."""
 
@@ -47,8 +50,8 @@ class P4DConvConfig:
 
     def __post_init__(self) -> None:
         check_temporal(self.temporal_kernel, self.temporal_padding)
-        if not self.channels:
-            raise ValueError("channels: expected 1 width or more, got none")
+        if not 1 <= len(self.channels) <= MOST_WIDTHS:
+            raise ValueError(f"channels: expected 1 to {MOST_WIDTHS}, got {len(self.channels)}")
 
 
 class P4DConv(FrameLayer):

@@ -66,7 +66,7 @@ class PPTr(VideoModel):
 
     def __init__(self, config: PPTrConfig, classes: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.task = config, config.task
         channels = config.tube.channels[-1]
         self.feature_channels = channels
         tube = P4DConv(0, config.tube, embed_place=config.position != "none")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
@@ -132,7 +132,8 @@ def with_memory(
     """PPTr, section 4.3: the primitives of a clip, and those of a memory, heed each other.
 
     tokens: (B, L, P, C). heeded: (B, L, P) bool, false for empty primitives. memory: (B, T, P', C)
-    or None. Returns (B, L, P, C); what the memory's tokens come to is of no use and left out.
+    or None; rows of zeros are empty primitives. Returns (B, L, P, C); what the memory's tokens come
+    to is of no use and left out.
     Raises ValueError if the memory does not fit.
     """
     context, mask = tokens.flatten(1, 2), heeded.flatten(1)
@@ -143,7 +144,7 @@ def with_memory(
                 f"memory: expected ({batch}, T, P, {channels}), got {tuple(memory.shape)}"
             )
         context = torch.cat((context, memory.flatten(1, 2)), 1)
-        mask = nn.functional.pad(mask, (0, memory.shape[1] * memory.shape[2]), value=True)
+        mask = torch.cat((mask, memory.flatten(1, 2).any(-1)), 1)
     out = transformer(torch.relu(context), None, None if mask.all() else mask)
     return out[:, : tokens.shape[1] * tokens.shape[2]].unflatten(1, tokens.shape[1:3])
 

@@ -184,7 +184,7 @@ class PSTConv(FrameLayer):
                 return neighbour_max_affine(
                     values, frames, index, constant, scale.view(offsets), shift.view(offsets)
                 )
-            pooled = neighbour_max(values, frames, index).add_(constant[:, :, None])
+            pooled = neighbour_max(values, frames, index) + constant[:, :, None]
         return normalise(self.norm, pooled.flatten(2)).relu_().view_as(pooled)
 
     def _normalised_inside(
@@ -204,7 +204,7 @@ class PSTConv(FrameLayer):
             )
         scale, shift = NeighbourStatistics(values, constant, frames, index).affine(self.norm)
         best = neighbour_max(values * scale, frames, index)
-        return best.add_((constant * scale + shift)[:, :, None]).relu_()
+        return (best + (constant * scale + shift)[:, :, None]).relu_()
 
     def _pooled_sum(self, level: Level, anchors: Level, frames: Tensor, index: Tensor) -> Tensor:
         """(G, M, T, mid): sum_j W_f f_j (+ or *) W_d (x_j - x_i), both of them linear in j."""

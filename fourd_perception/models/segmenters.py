@@ -14,7 +14,12 @@ from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
 from fourd_perception.models.linear import Linear
 from fourd_perception.models.p4_transformer import keeps_every_frame
-from fourd_perception.models.p4d_conv import FeaturePropagation, P4DConv, P4DConvConfig
+from fourd_perception.models.p4d_conv import (
+    MOST_WIDTHS,
+    FeaturePropagation,
+    P4DConv,
+    P4DConvConfig,
+)
 from fourd_perception.models.primitives import (
     IntraPrimitive,
     Members,
@@ -46,11 +51,13 @@ class SegmenterConfig:
     compat: bool = param(False, "sample as the public CUDA code does: no points near the origin")
 
     def __post_init__(self) -> None:
-        if not self.down or len(self.down) != len(self.up) or not all(self.up):
+        if not 1 <= len(self.down) == len(self.up) <= MOST_WIDTHS:
             raise ValueError(
-                "down, up: expected as many convolutions as MLPs for the way back, 1 or more; "
-                f"got {len(self.down)} and {len(self.up)}"
+                "down, up: expected as many convolutions as MLPs for the way back, "
+                f"1 to {MOST_WIDTHS}; got {len(self.down)} and {len(self.up)}"
             )
+        if not all(1 <= len(widths) <= MOST_WIDTHS for widths in self.up):
+            raise ValueError(f"up: expected 1 to {MOST_WIDTHS} widths in each")
         if not all(keeps_every_frame(row) for row in self.down):
             raise ValueError(
                 "down: labels for points want a stride of 1 in time and padding for it"
@@ -70,6 +77,8 @@ class SegmenterConfig:
 
 class Segmenter(VideoModel):
     """(B, L, N, 3) points in model units -> (B, L, N, classes) logits."""
+
+    task = "semantic_segmentation"
 
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
@@ -140,6 +149,11 @@ class PPTrSegmenterConfig(SegmenterConfig):
     rectify_fusion: bool = param(
         True, "ReLU between them, as in an MLP (the paper); the authors' code has none"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= len(self.fusion) <= MOST_WIDTHS:
+            raise ValueError(f"fusion: expected 1 to {MOST_WIDTHS}, got {len(self.fusion)}")
 
 
 class PPTrSegmenter(Segmenter):

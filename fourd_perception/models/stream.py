@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fourd_perception.models.frame_layer import FrameLayer
+from fourd_perception.models.frame_layer import FrameLayer, TemporalReach
 from fourd_perception.models.level import Level
 
 if TYPE_CHECKING:
     from fourd_perception.models.video_model import Features, VideoModel
+
+
+_MOSTLY = 0.5
+"""With a larger share of new anchor frames than this, a layer is computed anew."""
 
 
 class _Node:
@@ -54,14 +58,21 @@ class _Layer:
     do not depend on what else was missing.
     """
 
-    def __init__(self, layer: FrameLayer, patience: int) -> None:
+    def __init__(self, layer: FrameLayer, patience: int, *, anew: bool) -> None:
+        """anew: compute all of it for every window, at once."""
         self._layer = layer
         self._patience = patience
+        self._anew = anew
         self._nodes: dict[tuple[_Node | None, ...], tuple[_Node, int]] = {}
         self._window = 0
 
     def __call__(self, window: Sequence[_Node]) -> list[_Node]:
         """The layer's output for a window: one node for each anchor frame."""
+        if self._anew:
+            level = Level.stack([node.level for node in window])
+            frames = self._layer.reach.frames(len(window)).to(level.points.device)
+            out = self._layer(level, frames)
+            return [_Node(out[index : index + 1]) for index in range(len(out))]
         self._window += 1
         nodes = []
         for row in self._layer.reach.frames(len(window)).tolist():
@@ -84,46 +95,94 @@ class _Layer:
 class EncoderStream:
     """A model in evaluation mode and a window of `frames` frames that slides over a stream.
 
-    A layer's output for an anchor frame is kept for as long as a window may ask for it again:
+    What a layer computed for an anchor frame is kept for as long as a window may ask for it again:
     with temporal strides of 2 and 2 the windows repeat their pattern every 4 frames, so it is
-    forgotten when 4 windows did without. What is kept is bounded by the window.
+    forgotten when 4 windows did without. A layer whose anchor frames mostly change with every
+    window (padded ends after strides reach all of them) is computed anew, all in one.
+    When the model's weights change or move, what was kept is forgotten.
     """
 
     def __init__(self, model: VideoModel, frames: int) -> None:
-        """Raises ValueError if the model is in training mode."""
-        if model.training:
-            raise ValueError("a stream needs a model in evaluation mode: call model.eval() first")
+        """Raises ValueError if the model is in training mode or frames is not 1 or more."""
+        if frames < 1:
+            raise ValueError(f"frames: expected 1 or more in a window, got {frames}")
         self.frames = frames
         self._model = model
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
-        patience = math.prod(layer.reach.stride for layer in self._model.chain)
+        """Forget everything. Raises ValueError if the model is in training mode."""
+        if self._model.training:
+            raise ValueError("a stream needs a model in evaluation mode: call model.eval() first")
+        chain = self._model.chain
+        period = math.prod(layer.reach.stride for layer in chain)
+        patience = period if period < self.frames else 1  # else no frame is left when it recurs
+        reaches = [layer.reach for layer in chain]
+        changing = _share_that_changes(reaches, self.frames, patience)
         self._clip: deque[Tensor] = deque(maxlen=self.frames)
-        self._layers = [_Layer(layer, patience) for layer in self._model.chain]
         self._frames = _Frames(self._model, patience)
+        self._layers = [
+            _Layer(layer, patience, anew=share > _MOSTLY) for layer, share in zip(chain, changing)
+        ]
+        self._weights = _state(self._model)
 
     def push(self, points: Tensor) -> Features | None:
-        """One frame more: (N, 3) float32, model units. None until the window is full."""
-        self._clip.append(points)
+        """One frame more: (N, 3) float32, model units; copied. None until the window is full.
+
+        Raises ValueError if the shape or type does not fit; the window is then as it was.
+        """
+        _check([*list(self._clip)[:1], points])
+        self._clip.append(points.clone())
         return self.window(tuple(self._clip)) if len(self._clip) == self.frames else None
 
     def window(self, clip: Sequence[Tensor], memory: Tensor | None = None) -> Features:
-        """The features of a clip, a batch of one: equal to `encode` of its stacked frames.
+        """The features of a clip, a batch of one: those of `encode` of its stacked frames.
 
         clip: frames (N, 3) float32, model units, all of one N. A frame is known by its tensor
         object: pass the same object again, unchanged, and nothing is computed for it twice.
-        memory: as `encode` takes it. Raises as `encode` does.
+        memory: as `encode` takes it. Raises as `encode` does, and ValueError if the model is in
+        training mode.
         """
+        if not clip:
+            raise ValueError("clip: expected 1 frame or more, got none")
         _check(clip)
         self._model.check_input(len(clip), len(clip[0]))
+        if self._model.training or _state(self._model) != self._weights:
+            kept = self._clip
+            self.reset()
+            self._clip = kept
         with torch.no_grad():
             nodes = self._frames(clip)
             for layer in self._layers:
                 nodes = layer(nodes)
             level = Level.stack([node.level for node in nodes])
             return self._model.summarise(level, 1, memory)
+
+
+def _state(model: VideoModel) -> list[tuple[int, int]]:
+    """What changes when a weight is changed, in place or by another tensor."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [
+        (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors
+    ]
+
+
+def _share_that_changes(
+    reaches: Sequence[TemporalReach], frames: int, patience: int
+) -> list[float]:
+    """Of each layer's anchor frames, the share that a window has and the ones before have not."""
+    seen: list[set[object]] = [set() for _ in reaches]
+    shares = [1.0] * len(reaches)
+    for start in range(patience + 1):
+        window: list[object] = list(range(start, start + frames))
+        for number, reach in enumerate(reaches):
+            rows = reach.frames(len(window)).tolist()
+            keys = [hash(tuple(None if i < 0 else window[i] for i in row)) for row in rows]
+            new = [key for key in keys if key not in seen[number]]
+            shares[number] = len(new) / max(1, len(keys))
+            seen[number].update(keys)
+            window = list(keys)
+    return shares
 
 
 def _check(clip: Sequence[Tensor]) -> None:

@@ -98,6 +98,6 @@ class Transformer(nn.Module):
         mask: (B, n) bool, true for the tokens that others may heed; at least one in each row.
         """
         for attention, feed_forward in zip(self.attention, self.feed_forward):
-            tokens = attention(tokens, points, mask).add_(tokens)
-            tokens = feed_forward(tokens).add_(tokens)
+            tokens = tokens + attention(tokens, points, mask)
+            tokens = tokens + feed_forward(tokens)
         return tokens

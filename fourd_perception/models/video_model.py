@@ -38,6 +38,8 @@ class VideoModel(nn.Module):
     """
 
     layers: nn.ModuleList
+    task = "action_recognition"
+    """What it labels: one of TASKS."""
     has_memory = False
     """Whether it can take in features of frames outside of the clip (PPTr's long-term memory)."""
 
@@ -77,6 +79,8 @@ class VideoModel(nn.Module):
                 f"got {tuple(points.shape)} {str(points.dtype).removeprefix('torch.')}"
             )
         batch, length, count, _ = points.shape
+        if batch == 0:
+            raise ValueError("points: expected 1 clip or more, got none")
         self.check_input(length, count)
         level = self.sample(points.flatten(0, 1))
         clips = torch.arange(batch)[:, None, None]

@@ -18,6 +18,7 @@ from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
 from fourd_perception.tools.arguments import counting, positive
 
+_MOST_CLASSES = 100_000
 _EXAMPLES = """\
 examples:
   checkpoint show models/studio.safetensors
@@ -26,8 +27,9 @@ examples:
       --frames 23 --frame-step 2 --points 2048 --unit-scale 1.526
 
 The units are the model's: PSTNet's NTU clouds are in 0.65535 m (--unit-scale 1.526), the
-MSR-Action3D clouds of all of them in 0.3 m (--unit-scale 3.333), HOI4D's in metres. A radius in the
-wrong unit ruins a model without a word. --classes takes a number, or a file with a name a line."""
+MSR-Action3D clouds of all of them in 1.56 m (--unit-scale 0.641), HOI4D's in metres. A radius in
+the wrong unit ruins a model without a word. --classes takes a number, or a file of names, one a
+line."""
 
 
 @command
@@ -51,6 +53,8 @@ def _convert(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.out}: exists; give another name, or --force to replace it")
     kind = models.architecture(arguments.architecture)
     config = to_mapping(load_yaml(kind.config, arguments.config)) | {"compat": arguments.compat}
+    if config.get("position") == "place_then_time":
+        config["position"] = "place_and_time"  # as the public code has it; the shapes are the same
     classes = _classes(arguments.classes)
     model = models.build(arguments.architecture, config, len(classes))
     clip = {"frames": arguments.frames, "frame_step": arguments.frame_step, "rate": arguments.rate}
@@ -58,7 +62,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     card = checkpoint.ModelCard(
         name=arguments.name or arguments.out.stem,
         architecture=arguments.architecture,
-        task=_task(arguments.architecture, config),
+        task=model.task,
         classes=classes,
         model=config,
         clip=from_mapping(ClipConfig, clip, "checkpoint: options"),
@@ -91,15 +95,11 @@ def _convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _task(architecture: str, config: dict[str, object]) -> str:
-    if architecture.endswith("segmenter"):
-        return "semantic_segmentation"
-    return str(config.get("task", "action_recognition"))
-
-
 def _classes(text: str) -> tuple[str, ...]:
     """Names from a file, or class_0, class_1, ... for a number."""
     if text.isascii() and text.isdigit():
+        if not 1 <= int(text) <= _MOST_CLASSES:
+            raise InputError(f"--classes: expected 1 to {_MOST_CLASSES}, got {text}")
         return tuple(f"class_{number}" for number in range(int(text)))
     try:
         lines = Path(text).read_text(encoding="utf-8").splitlines()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections import deque
 
 import pytest
 import torch
-from model_cases import CASES, Case
+from model_cases import CASES, Case, row
 
+from fourd_perception import models
 from fourd_perception.errors import InputError
 
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -90,18 +92,86 @@ def test_the_bits_do_not_depend_on_the_windows_before(case: Case):
 def test_what_is_kept_is_bounded_by_the_window():
     case = next(case for case in CASES if case.name == "im_pstnet")
     stream, seen = case.build().stream(case.frames), []
+    clip: deque[torch.Tensor] = deque(maxlen=case.frames)
     for number in range(60):
-        points = torch.rand(case.points, 3, generator=torch.Generator().manual_seed(number))
-        seen.append(weakref.ref(points))
-        stream.push(points)
-        del points
+        clip.append(torch.rand(case.points, 3, generator=torch.Generator().manual_seed(number)))
+        seen.append(weakref.ref(clip[-1]))
+        if len(clip) == case.frames:
+            stream.window(tuple(clip))
     gc.collect()
-    alive = sum(reference() is not None for reference in seen)
-    assert case.frames <= alive <= case.frames + 4
-    kept = [len(layer._nodes) for layer in stream._layers]
-    stream.push(torch.rand(case.points, 3))
-    assert [len(layer._nodes) for layer in stream._layers] == kept
-    assert sum(kept) < 8 * case.frames
+    assert sum(one() is not None for one in seen) <= case.frames + 4
+
+
+def test_strides_that_no_window_spans_keep_nothing():
+    rows = [row(4, 4, 0.5), *(row(4, 4, 0.5, temporal_stride=8) for _ in range(2))]
+    model = models.build("im_pstnet", {"layers": rows}, 5).eval()
+    stream = model.stream(8)
+    clip: deque[torch.Tensor] = deque(maxlen=8)
+    seen = []
+    for _ in range(40):
+        clip.append(torch.rand(16, 3))
+        seen.append(weakref.ref(clip[-1]))
+        if len(clip) == 8:
+            stream.window(tuple(clip))
+    gc.collect()
+    assert sum(one() is not None for one in seen) <= 9
+
+
+def test_a_frame_is_computed_once_in_layers_that_do_not_pad():
+    case = next(case for case in CASES if case.name == "pstnet")
+    model = case.build()
+    computed = [0] * len(model.layers)
+    for number, layer in enumerate(model.layers):
+        layer.register_forward_hook(
+            lambda _, given, __, number=number: computed.__setitem__(
+                number, computed[number] + len(given[1])
+            )
+        )
+    stream = model.stream(case.frames)
+    for points in stream_of(case, case.frames + 8):
+        stream.push(points)
+    before = list(computed)
+    for points in stream_of(case, 4, seed=9):
+        stream.push(points)
+    assert [after - one for after, one in zip(computed, before)] == [4] * len(model.layers)
+
+
+@pytest.mark.parametrize("name", ["im_pstnet", "pptr"])
+def test_a_buffer_may_be_used_again(name):
+    case = next(case for case in CASES if case.name == name)
+    model = case.build()
+    stream, buffer = model.stream(case.frames), torch.empty(case.points, 3)
+    frames = stream_of(case, case.frames + 2)
+    for points in frames:
+        features = stream.push(buffer.copy_(points))
+    with torch.no_grad():
+        same(features, model.encode(torch.stack(frames[-case.frames :])[None]))
+
+
+def test_other_weights_are_noticed():
+    case = next(case for case in CASES if case.name == "im_pstnet")
+    model, other = case.build(0), case.build(1)
+    stream, frames = model.stream(case.frames), stream_of(case, case.frames + 1)
+    for points in frames[:-1]:
+        stream.push(points)
+    model.load_state_dict(other.state_dict())
+    with torch.no_grad():
+        same(stream.push(frames[-1]), other.encode(torch.stack(frames[1:])[None]))
+    model.train()
+    with pytest.raises(ValueError, match="evaluation mode"):
+        stream.push(frames[0])
+
+
+def test_a_frame_that_does_not_fit_leaves_the_window_as_it_was():
+    case = next(case for case in CASES if case.name == "im_pstnet")
+    model = case.build()
+    stream, frames = model.stream(case.frames), stream_of(case, case.frames)
+    for points in frames[:-1]:
+        stream.push(points)
+    with pytest.raises(ValueError, match=r"expected \(N, 3\) float32"):
+        stream.push(frames[-1][:-1])
+    with torch.no_grad():
+        same(stream.push(frames[-1]), model.encode(torch.stack(frames)[None]))
 
 
 def test_refuses_a_training_model_and_frames_that_do_not_fit():
@@ -115,3 +185,7 @@ def test_refuses_a_training_model_and_frames_that_do_not_fit():
             stream.window([*frames[:2], wrong, *frames[3:]])
     with pytest.raises(InputError, match="too small"):
         stream.window(frames[:1])
+    with pytest.raises(ValueError, match="expected 1 frame or more"):
+        stream.window([])
+    with pytest.raises(ValueError, match="expected 1 or more"):
+        case.build().stream(0)

@@ -57,7 +57,7 @@ def plain(value):
 def convert(given, *more: object, **changes: object) -> list[object]:
     options = {
         "architecture": "pstnet", "config": given / "sizes.yaml", "classes": given / "names.txt",
-        "frames": 9, "points": 64, "unit-scale": 3.333, **changes,
+        "frames": 9, "points": 64, "unit-scale": 0.641, **changes,
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     return ["convert", given / "model_3.pth", given / "out.safetensors", *words, *more]
@@ -70,7 +70,7 @@ def test_a_public_checkpoint_becomes_one_of_ours(run, given):
     loaded = checkpoint.load(given / "out.safetensors")
     assert loaded.card.classes == ("a", "b", "c", "d", "e")
     assert loaded.card.model["compat"] is True
-    assert loaded.card.preprocess.unit_scale == pytest.approx(3.333)
+    assert loaded.card.preprocess.unit_scale == pytest.approx(0.641)
     points = torch.rand(1, 9, 64, 3) * 0.15
     with torch.no_grad():
         expected = textbook(PAIR)(points.double())
