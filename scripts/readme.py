@@ -38,12 +38,38 @@ def figures() -> str:
             for name, value in result["figures"].items()
             if isinstance(value, (int, float))
         ]
+        if path.stem == "bench":
+            numbers = ["see *How it is fast*"]
         data = result["data"].replace("|", "/")
         rows.append(
             f"| [{path.stem}](results/{path.name}) | {', '.join(numbers)} | {data} "
             f"| `{result['command']}` |"
         )
     return "\n".join(rows)
+
+
+def speed() -> str:
+    """What `make bench` measured: ours, what it is held against, and how many times as long."""
+    result = json.loads((ROOT / "results" / "bench.json").read_text(encoding="utf-8"))
+    rows = ["| measured | ours | held against | ratio |", "| --- | --- | --- | --- |"]
+    for name, item in result["figures"]["items"].items():
+        ours = f"{_time(item['ours_ms']['median'])}"
+        if "theirs" not in item:
+            rows.append(f"| `{name}` | {ours} | | |")
+            continue
+        theirs = f"{item['theirs']}: {_time(item['theirs_ms']['median'])}"
+        rows.append(f"| `{name}` | {ours} | {theirs} | {item['ratio']:.3g} |")
+    for name, sides in result["figures"]["memory_mb"].items():
+        ratio = sides["theirs"] / sides["ours"]
+        rows.append(
+            f"| `{name}` | {sides['ours']:.0f} MB | textbook: {sides['theirs']:.0f} MB "
+            f"| {ratio:.3g} |"
+        )
+    machine = result["machine"]
+    return "\n".join(rows) + (
+        f"\n\nMedians on {machine['cores']} cores of an {machine['cpu']}, float32, "
+        f"PyTorch {machine['torch']}; {result['protocol']}."
+    )
 
 
 def models() -> str:
@@ -97,6 +123,7 @@ def parameters() -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "encoders": encoders,
+    "speed": speed,
     "figures": figures,
     "models": models,
     "parameters": parameters,
@@ -112,6 +139,13 @@ def render(text: str) -> str:
         block = make() + "\n"
         text = re.sub(pattern, lambda found: found[1] + block + found[2], text, flags=re.DOTALL)  # noqa: B023
     return text
+
+
+def _time(milliseconds: float) -> str:
+    """Three digits that matter."""
+    if milliseconds >= 1000:
+        return f"{milliseconds / 1000:.3g} s"
+    return f"{milliseconds:.0f} ms" if milliseconds >= 100 else f"{milliseconds:.3g} ms"
 
 
 def _number(value: float) -> str:

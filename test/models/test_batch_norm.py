@@ -50,6 +50,34 @@ def test_scale_and_shift_are_those_of_the_grouped_tensor(seed, repeated):
     assert int(one.num_batches_tracked) == int(other.num_batches_tracked) == 1
 
 
+@pytest.mark.parametrize("width", [1.0, 20.0, 400.0])
+def test_scenes_many_radii_wide_have_the_statistics_of_their_neighbourhoods(width):
+    """Neighbours differ by some radii, here 1; places, and so values and constants, by `width`."""
+    random = torch.Generator().manual_seed(0)
+    anchors = torch.rand(3, 200, 1, generator=random) * width
+    values = torch.zeros(3, 800, 6)
+    values[:] = (anchors.repeat(1, 1, 4).flatten(1) + torch.rand(3, 800, generator=random))[
+        ..., None
+    ]
+    index = torch.arange(800).view(200, 4).expand(3, 1, 200, 4)
+    frames = torch.arange(3)[:, None]
+    constant = -anchors.expand(-1, -1, 6)
+    grouped = values.double()[frames[:, :, None, None], index] + constant.double()[:, None, :, None]
+    mean, variance = NeighbourStatistics(values, constant, frames, index)._moments()
+    wanted = grouped.flatten(0, 3)
+    torch.testing.assert_close(mean.double(), wanted.mean(0), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        variance.double(), wanted.var(0, unbiased=False), rtol=1e-3, atol=0.0
+    )
+
+
+def test_neighbourhoods_of_the_anchor_alone_have_no_variance_and_no_nan():
+    points = torch.rand(2, 50, 3) * 100
+    index = torch.arange(50).view(1, 1, 50, 1).expand(2, 1, 50, 1)
+    _, variance = NeighbourStatistics(points, -points, torch.arange(2)[:, None], index)._moments()
+    assert (variance >= 0).all() and (variance < 1e-3).all()
+
+
 def test_in_evaluation_it_takes_what_it_has_learnt():
     values, constant, frames, index = case(0, False)
     made = norm().eval()

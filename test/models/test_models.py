@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import model_cases
 import pytest
 import torch
@@ -9,6 +11,8 @@ from model_cases import CASES, CLASSES, Case
 
 from fourd_perception import models
 from fourd_perception.errors import InputError
+from fourd_perception.models import batch_norm, p4d_conv, pst_conv
+from fourd_perception.ops import displacement_max, interpolate, neighbour_max
 from fourd_perception.parameters import load_yaml, to_mapping
 
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -44,6 +48,37 @@ def test_every_weight_gets_a_gradient_in_training(case: Case):
         assert parameter.grad.isfinite().all(), name
     whole = sum(float(p.grad.abs().sum()) for p in model.parameters() if p.grad is not None)
     assert whole > 0
+
+
+@each
+def test_trains_alike_without_the_kernels_of_the_cpu(case: Case, monkeypatch):
+    """On other devices plain PyTorch does what the kernels do here."""
+    model, clip = case.build().train(), case.clip(batch=3)
+    other = copy.deepcopy(model)
+    torch.manual_seed(7)  # dropout
+    model(clip).square().sum().backward()
+
+    def summed(values, frames, index):
+        return values[frames[:, :, None, None], index].sum(dim=3).transpose(1, 2)
+
+    monkeypatch.setattr(pst_conv, "neighbour_max", neighbour_max._grouped)
+    for user in (pst_conv, batch_norm):
+        monkeypatch.setattr(user, "neighbour_sum", summed)
+    for user in (pst_conv, p4d_conv):
+        monkeypatch.setattr(user, "displacement_max", displacement_max._in_chunks)
+    monkeypatch.setattr(p4d_conv, "interpolate", plain_interpolation)
+    torch.manual_seed(7)
+    other(clip).square().sum().backward()
+    largest = max(float(one.grad.abs().max()) for one in model.parameters())
+    for (name, one), two in zip(model.named_parameters(), other.parameters()):
+        difference = float((two.grad - one.grad).abs().max())
+        assert difference <= 1e-2 * float(one.grad.abs().max()) + 1e-5 * largest, name
+
+
+def plain_interpolation(values, points, targets):
+    distance, index = interpolate.k_nearest(points, targets, min(3, points.shape[1]))
+    weight = 1 / (distance + 1e-8)
+    return interpolate._weighted_sum(values, weight / weight.sum(2, keepdim=True), index)
 
 
 @each

@@ -77,6 +77,20 @@ def test_a_memory_is_heeded_and_its_order_is_not():
         torch.testing.assert_close(model.classify(features), with_it[:1], rtol=1e-4, atol=1e-5)
 
 
+def test_empty_primitives_of_a_memory_are_not_heeded():
+    case = named("pptr_planes")
+    model, points = case.build(), case.clip(batch=1)
+    flat = torch.rand(2, case.points, 3) * torch.tensor([1.0, 1.0, 0.0])  # one plane, two empty
+    with torch.no_grad():
+        past = model.remember(flat)
+        there = past.any(-1)
+        assert there.any() and not there.all()
+        kept = past[there][None, None]
+        torch.testing.assert_close(
+            model(points, past[None]), model(points, kept), rtol=1e-4, atol=1e-5
+        )
+
+
 @pytest.mark.parametrize("name", ["pptr_planes", "pptr_segmenter", "pptr_segmenter_planes"])
 def test_frames_are_remembered_one_by_one(name):
     case = named(name)
@@ -115,3 +129,24 @@ def test_empty_primitives_take_no_part():
         one, two = (with_memory(transformer, some, heeded, None) for some in (tokens, other))
     torch.testing.assert_close(one[heeded], two[heeded])
     torch.testing.assert_close(masked_maximum(one, heeded), masked_maximum(two, heeded))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sizes", "says"),
+    [
+        ("pptr", {"tube": TUBE | {"channels": [1] * 65}}, "channels: expected 1 to 64, got 65"),
+        ("pptr_segmenter", {"down": [{}] * 65, "up": [[1]] * 65}, "down, up.*1 to 64"),
+        ("p4_segmenter", {"down": [{}], "up": [[1] * 65]}, "up: expected 1 to 64"),
+        ("p4_segmenter", {"down": [TUBE], "up": [[4]]}, "stride of 1 in time"),
+        ("p4_transformer", {"task": "action_segmentation", "tube": TUBE}, "stride of 1"),
+    ],
+)
+def test_sizes_that_make_no_sense_are_refused(architecture, sizes, says):
+    with pytest.raises(InputError, match=says):
+        models.build(architecture, sizes, 5)
+
+
+def test_a_fusion_without_layers_is_refused():
+    sizes = named("pptr_segmenter_planes").config | {"fusion": []}
+    with pytest.raises(InputError, match="fusion: expected 1 to 64, got 0"):
+        models.build("pptr_segmenter", sizes, 5)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from model_cases import CLASSES
-from textbook_pairs import PAIRS, textbook
+from textbook_pairs import PAIRS, clip, textbook
 
 from fourd_perception import checkpoint
 from fourd_perception.tools.checkpoint import main
@@ -77,6 +77,21 @@ def test_a_public_checkpoint_becomes_one_of_ours(run, given):
         torch.testing.assert_close(loaded.model(points).double(), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_pptr_is_told_the_time_where_the_public_code_tells_it(run, given):
+    pair = next(pair for pair in PAIRS if pair.name == "pptr_hoi4d_actions")
+    torch.save(textbook(pair).float().state_dict(), given / "model_3.pth")
+    sizes = plain(pair.config) | {"position": "place_then_time"}
+    (given / "sizes.yaml").write_text(yaml.safe_dump(sizes))
+    assert run(*convert(given, "--no-compat", architecture="pptr"))[0] == 0
+    loaded = checkpoint.load(given / "out.safetensors")
+    assert loaded.card.task == "action_segmentation"
+    points = clip(pair)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            loaded.model(points).double(), textbook(pair)(points.double()), rtol=1e-3, atol=1e-3
+        )
+
+
 def test_show_prints_the_card(run, given):
     assert run(*convert(given))[0] == 0
     code, out, _ = run("show", given / "out.safetensors")
@@ -97,6 +112,7 @@ def test_an_existing_file_is_kept_unless_told_otherwise(run, given):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"classes": 0}, "expected 1 to 100000, got 0"),
         ({"classes": 7}, "'head.weight' is (5, 12) in the file, (7, 12) in the model"),
         ({"architecture": "pstnetpp"}, "fits nowhere"),
         ({"points": 1}, "too small for this model"),
