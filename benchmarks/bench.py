@@ -14,9 +14,6 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
-# Idle threads sleep, as in the nodes; PyTorch's and Numba's would spin against each other.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "test")]
 
@@ -138,7 +135,7 @@ def _write(measured: Measured, arguments: argparse.Namespace, only: Sequence[str
             name="bench",
             command=" ".join(words),
             data=_DATA,
-            protocol=f"{torch.get_num_threads()} threads, idle ones sleep; {_PROTOCOL}",
+            protocol=f"{torch.get_num_threads()} threads; {_PROTOCOL}",
             seeds=[0],
             figures=figures(measured),
         )

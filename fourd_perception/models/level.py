@@ -19,6 +19,8 @@ class Level:
     order: (F, M) int64, the first M points in the order of farthest point sampling; None where the
     points lie in that order already, so that any prefix of them is a sample.
     primitives: (F, N) int64, the primitive that a point belongs to, -1 for none (PPTr); or None.
+    values: (F, N, C') float32, what the next layer makes of each point whichever anchor it is a
+    neighbour of (PSTConv); or None where that layer has not been told to do so first.
     below: the same frames at the depth before, kept for the way back to all points; or None.
     """
 
@@ -27,6 +29,7 @@ class Level:
     order: Tensor | None = None
     primitives: Tensor | None = None
     below: Level | None = None
+    values: Tensor | None = None
 
     def __len__(self) -> int:
         return self.points.shape[0]
@@ -53,6 +56,7 @@ class Level:
             _cat([level.order for level in levels]),
             _cat([level.primitives for level in levels]),
             Level.stack(below) if below else None,
+            _cat([level.values for level in levels]),
         )
 
     def with_frame_of_zeros(self) -> Level:
@@ -65,10 +69,10 @@ class Level:
         frames: (G,) int64. Returns a level of G frames of `count` points in sampling order.
         """
         if self.order is None:
-            alone = replace(self, below=None)
+            alone = replace(self, below=None, values=None)
             return alone._each(lambda tensor: tensor[:, :count].index_select(0, frames))
         chosen = self.order[frames, :count]
-        alone = replace(self, order=None, below=None)
+        alone = replace(self, order=None, below=None, values=None)
         return alone._each(lambda tensor: tensor[frames[:, None], chosen])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Level:
@@ -78,6 +82,7 @@ class Level:
             None if self.order is None else change(self.order),
             None if self.primitives is None else change(self.primitives),
             None if self.below is None else self.below._each(change),
+            None if self.values is None else change(self.values),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -177,7 +177,7 @@ class PSTConv(FrameLayer):
             weight = self.displacement.weight * self.scale
             pooled = displacement_max(level.points, anchors.points, weight, frames, index)
         else:
-            values, constant = self._values(level), self._constant(anchors)
+            values, constant = self.project(level), self._constant(anchors)
             if not (self.training or torch.is_grad_enabled()):
                 scale, shift = affine(self.norm)
                 offsets = frames.shape[1], -1
@@ -191,7 +191,7 @@ class PSTConv(FrameLayer):
         self, level: Level, anchors: Level, frames: Tensor, index: Tensor
     ) -> Tensor:
         """PSTNet++: (G, M, T, mid), the maximum of normalised and rectified values."""
-        values, constant = self._values(level), self._constant(anchors)
+        values, constant = self.project(level), self._constant(anchors)
         if not (self.training or torch.is_grad_enabled()):
             scale, shift = affine(self.norm)
             return neighbour_max_affine(
@@ -212,7 +212,7 @@ class PSTConv(FrameLayer):
         place = self.displacement(level.points * self.scale)
         at_anchor = self.displacement(anchors.points * self.scale)[:, :, None]
         if level.features is None or self.options.aggregation == "addition":
-            values, constant = self._values(level), self._constant(anchors)
+            values, constant = self.project(level), self._constant(anchors)
             total = neighbour_sum(values, frames, index) + k * constant[:, :, None]
         else:
             features = cast(Linear, self.neighbour)(level.features)
@@ -220,8 +220,10 @@ class PSTConv(FrameLayer):
             total = total - at_anchor * neighbour_sum(features, frames, index)
         return total / k if self.options.pooling == "avg" else total
 
-    def _values(self, level: Level) -> Tensor:
+    def project(self, level: Level) -> Tensor:
         """(F, N, mid): what a point gives to whichever anchor it is a neighbour of."""
+        if level.values is not None:
+            return level.values
         places = level.points * self.scale
         return _of_both(places, self.displacement, level.features, self.neighbour)
 
@@ -242,6 +244,22 @@ class PSTConv(FrameLayer):
         ]
         features = torch.stack(offsets).sum(0)
         return torch.relu(features) if self.rectify else features
+
+
+class Projection(FrameLayer):
+    """What a convolution makes of each point before it looks for neighbours, frame by frame.
+
+    A frame has several anchor frames around it: on a stream this is kept for all of them.
+    """
+
+    def __init__(self, convolution: PSTConv) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, level: Level, frames: Tensor) -> Level:
+        """See FrameLayer. Returns the same frames with `values` (G, N, mid)."""
+        level = level.at(frames[:, 0])
+        return replace(level, values=self.convolution.project(level))
 
 
 def _of_both(

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
 from fourd_perception.models.linear import Linear
-from fourd_perception.models.pst_conv import PSTConv, PSTConvConfig, PSTConvOptions
+from fourd_perception.models.pst_conv import (
+    Projection,
+    PSTConv,
+    PSTConvConfig,
+    PSTConvOptions,
+)
 from fourd_perception.models.video_model import Features, VideoModel
 from fourd_perception.ops.farthest_point import farthest_point_sample
 from fourd_perception.parameters import param
@@ -72,6 +78,16 @@ class PSTNet(VideoModel):
         self.norm = nn.BatchNorm1d(channels) if config.head_norm else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.head = Linear(channels, classes)
+
+    @property
+    def chain(self) -> list[FrameLayer]:
+        """The convolutions; before each that knows features, what it makes of the points alone."""
+        return [
+            part
+            for layer in super().chain
+            if isinstance(layer, PSTConv)
+            for part in ([Projection(layer), layer] if layer.neighbour is not None else [layer])
+        ]
 
     def sample(self, points: Tensor) -> Level:
         """See VideoModel."""

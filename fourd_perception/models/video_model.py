@@ -110,7 +110,8 @@ class VideoModel(nn.Module):
     def check_input(self, frames: int, points: int) -> None:
         """Raises InputError if clips of `frames` frames of `points` points are too small."""
         length, count = frames, points
-        for number, layer in enumerate(self.chain, start=1):
+        for number, one in enumerate(self.layers, start=1):
+            layer = cast(FrameLayer, one)
             had = f"{length} x {count}"
             length, count = layer.reach.anchor_frames(length), layer.output_points(count)
             if length < 1 or count < 1:

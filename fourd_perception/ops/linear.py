@@ -32,7 +32,8 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         or torch.get_float32_matmul_precision() != "highest"
     ):
         return functional.linear(values, weight, bias)
-    rows = values.reshape(-1, values.shape[-1])
+    # oneDNN has no kernel for strided matrices but a reference that is a hundred times slower.
+    rows, weight = values.reshape(-1, values.shape[-1]).contiguous(), weight.contiguous()
     given = [tensor for tensor in (values, weight, bias) if tensor is not None]
     trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
     if _PRODUCT is not None and not trained and len(rows) <= _FEW_ROWS:
