@@ -1,4 +1,4 @@
-"""A model on a stream: each window costs what its new frames cost, and equals the full forward."""
+"""A model on a stream: what a window shares with those before it is not computed again."""
 
 from __future__ import annotations
 
