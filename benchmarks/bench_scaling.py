@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from benchmarks.bench_encoders import ENCODERS, ROOT, Encoder
 from benchmarks.bench_items import stream
@@ -101,7 +101,9 @@ def _draw(panel: Axes, several: Curves) -> None:
             panel.loglog(sizes, times, line, marker="o", color=colour, markersize=4, label=label)
     panel.grid(axis="y", which="major", color="#dddddd", linewidth=0.6)
     panel.tick_params(which="minor", left=False)
-    panel.xaxis.set_minor_locator(NullLocator())
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_minor_locator(NullLocator())
     for axis in (panel.xaxis, panel.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0))
