@@ -95,7 +95,10 @@ def models() -> str:
 
 def encoders() -> str:
     """Every table of sizes in config/models/, as its own comment describes it."""
-    rows = [f"| sizes | name | what it is | parameters, {_CLASSES} classes |", "| --- | --- | --- | --- |"]
+    rows = [
+        f"| sizes | name | what it is | parameters, {_CLASSES} classes |",
+        "| --- | --- | --- | --- |",
+    ]
     for path in sorted((ROOT / "config" / "models").glob("*.yaml")):
         fitting = [name for name in ARCHITECTURES if path.stem.startswith(name)]
         name = max(fitting, key=len)
