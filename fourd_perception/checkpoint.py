@@ -158,6 +158,8 @@ def _refuse_not_finite(path: str | Path, state: dict[str, Tensor]) -> None:
                 f"{path}: '{name}' has weights that are not finite numbers ({tensor.dtype}); "
                 "take the state of an earlier epoch, or save in full precision"
             )
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise CheckpointError(f"{path}: '{name}' has negative variances; the file is damaged")
 
 
 def _check_fit(path: str | Path, wanted: dict[str, Tensor], got: dict[str, Tensor]) -> None:

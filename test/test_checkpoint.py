@@ -133,6 +133,13 @@ def test_weights_that_are_not_finite_are_refused_on_both_ways(tmp_path):
     checkpoint.save(tmp_path / "b.safetensors", model, small_model.card(), half=False)
 
 
+def test_negative_variances_are_refused(tmp_path):
+    path = small_model.save(tmp_path / "a.safetensors")
+    _rewrite(path, lambda state: state["layers.0.norm.running_var"].fill_(-1.0))
+    with pytest.raises(CheckpointError, match=r"running_var' has negative variances"):
+        checkpoint.load(path)
+
+
 def test_another_card_leaves_the_weights_as_they_are(tmp_path):
     path = small_model.save(tmp_path / "a.safetensors")
     before = load_file(path)

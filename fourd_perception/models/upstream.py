@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import pickle
 import re
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -37,7 +38,10 @@ def read(path: str | Path) -> dict[str, Tensor]:
     try:
         with _harmless():
             document = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (
+        OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError,
+        AssertionError, struct.error, pickle.UnpicklingError,
+    ) as error:  # fmt: skip  # a damaged file can end in any of them
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UpstreamError(
             f"cannot be read as weights ({reason}); expected the .pth that torch.save wrote"
