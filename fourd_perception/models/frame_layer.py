@@ -51,6 +51,12 @@ class FrameLayer(nn.Module):
         """The number of points in a frame of the output, for `points` in one of the input."""
         return points
 
+    def padded(self, level: Level, frames: Tensor) -> tuple[Level, Tensor]:
+        """level and frames as `forward` has them, -1 made a frame of zeros at the level's end."""
+        if self.reach.padding_mode != "zeros" or not (frames < 0).any():
+            return level, frames
+        return level.with_frame_of_zeros(), torch.where(frames < 0, len(level), frames)
+
     def forward(self, level: Level, frames: Tensor) -> Level:
         """level: F frames. frames: (G, kernel) int64 in 0..F-1, as `TemporalReach.frames` has them.
 

@@ -99,9 +99,7 @@ class P4DConv(FrameLayer):
         """See FrameLayer. Returns the anchors of the middle frames, features (G, M, C)."""
         config = self.config
         count = self.output_points(level.points.shape[1])
-        if config.padding_mode == "zeros" and (frames < 0).any():
-            frames = torch.where(frames < 0, len(level), frames)
-            level = level.with_frame_of_zeros()
+        level, frames = self.padded(level, frames)
         middle = frames[:, frames.shape[1] // 2]
         anchors = level.anchors(middle, count)
         index = ball_query_frames(
@@ -184,10 +182,17 @@ class PointMLP(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """values: (..., C) float32."""
         for number, one in enumerate(self.linears):
-            values = self.after(number, one(values))
+            values = self._after(number, one(values))
         return values
 
-    def after(self, number: int, values: Tensor) -> Tensor:
+    def after_first(self, values: Tensor) -> Tensor:
+        """values: (..., C), what the first linear map gave. Returns what `forward` would."""
+        values = self._after(0, values)
+        for number in range(1, len(self.linears)):
+            values = self._after(number, self.linears[number](values))
+        return values
+
+    def _after(self, number: int, values: Tensor) -> Tensor:
         """What follows the linear map of that number."""
         if not self.norms:
             return values
@@ -210,7 +215,6 @@ class FeaturePropagation(FrameLayer):
 
     def forward(self, level: Level, frames: Tensor) -> Level:
         """See FrameLayer. Returns the level below with features (G, N, widths[-1])."""
-        assert level.below is not None
         level = level.at(frames[:, 0])
         assert level.features is not None and level.below is not None
         return self.carry(level.features, level.points, level.below)
@@ -225,7 +229,4 @@ class FeaturePropagation(FrameLayer):
         carried = interpolate(linear(values, from_coarse), points, fine.points)
         if fine.features is not None:
             carried = carried + linear(fine.features, from_fine)
-        carried = self.mlp.after(0, carried)
-        for number, one in list(enumerate(self.mlp.linears))[1:]:
-            carried = self.mlp.after(number, one(carried))
-        return replace(fine, features=carried)
+        return replace(fine, features=self.mlp.after_first(carried))

@@ -108,14 +108,14 @@ class PPTr(VideoModel):
         """
         kernel = self.config.tube.temporal_kernel
         frozen = points[:, None].expand(-1, kernel, -1, -1)
-        level = self._primitives(self.run_layers(frozen), len(points), 0)
+        level = self._primitives(self.run_layers(frozen), len(points))
         assert level.features is not None
         return level.features.unflatten(0, (len(points), -1))[:, 0]
 
     def summarise(self, level: Level, batch: int, memory: Tensor | None = None) -> Features:
         """The inter-primitive transformer's tokens of the clip; a frame's are pooled by maximum."""
         length = len(level) // batch
-        level = self._primitives(level, batch, length)
+        level = self._primitives(level, batch)
         assert level.features is not None and level.primitives is not None
         tokens = level.features.unflatten(0, (batch, length))  # (B, L', P, C)
         heeded = (level.primitives >= 0).unflatten(0, (batch, length))
@@ -133,12 +133,11 @@ class PPTr(VideoModel):
         recognises = self.config.task == "action_recognition"
         return self.head(features.video if recognises else features.frames)
 
-    def _primitives(self, level: Level, batch: int, length: int) -> Level:
+    def _primitives(self, level: Level, batch: int) -> Level:
         """The primitives' tokens; made here where the time goes into them first."""
         if self.config.position != "place_and_time":
             return level
         assert level.features is not None and self.time is not None
-        length = length or len(level) // batch
-        features = level.features + self.time(length).repeat(batch, 1)[:, None]
+        features = level.features + self.time(len(level) // batch).repeat(batch, 1)[:, None]
         everything = torch.arange(len(level), device=features.device)[:, None]
         return self.intra(replace(level, features=features), everything)

@@ -139,6 +139,11 @@ class PSTConv(FrameLayer):
                 nn.init.uniform_(part.weight, -bound, bound)
         nn.init.kaiming_uniform_(self.temporal.weight, nonlinearity="relu")
 
+    @property
+    def multiplies(self) -> bool:
+        """Whether features and displacements are multiplied, so that there is no `project`."""
+        return self.neighbour is not None and self.options.aggregation == "multiplication"
+
     def output_points(self, points: int) -> int:
         """The anchors that the spatial stride leaves, or one for their mean."""
         anchors = points // self.config.spatial_stride
@@ -148,9 +153,7 @@ class PSTConv(FrameLayer):
         """See FrameLayer. Returns the anchors of the middle frames, features (G, M, out)."""
         config = self.config
         count = level.points.shape[1] // config.spatial_stride
-        if self.options.padding_mode == "zeros" and (frames < 0).any():
-            frames = torch.where(frames < 0, len(level), frames)
-            level = level.with_frame_of_zeros()
+        level, frames = self.padded(level, frames)
         anchors = level.anchors(frames[:, frames.shape[1] // 2], count)
         index = ball_query_frames(
             level.points, anchors.points, frames, config.radius, config.neighbours
@@ -209,15 +212,15 @@ class PSTConv(FrameLayer):
     def _pooled_sum(self, level: Level, anchors: Level, frames: Tensor, index: Tensor) -> Tensor:
         """(G, M, T, mid): sum_j W_f f_j (+ or *) W_d (x_j - x_i), both of them linear in j."""
         k = index.shape[3]
-        place = self.displacement(level.points * self.scale)
-        at_anchor = self.displacement(anchors.points * self.scale)[:, :, None]
-        if level.features is None or self.options.aggregation == "addition":
-            values, constant = self.project(level), self._constant(anchors)
-            total = neighbour_sum(values, frames, index) + k * constant[:, :, None]
-        else:
+        if self.multiplies:
+            place = self.displacement(level.points * self.scale)
+            at_anchor = self.displacement(anchors.points * self.scale)[:, :, None]
             features = cast(Linear, self.neighbour)(level.features)
             total = neighbour_sum(features * place, frames, index)
             total = total - at_anchor * neighbour_sum(features, frames, index)
+        else:
+            values, constant = self.project(level), self._constant(anchors)
+            total = neighbour_sum(values, frames, index) + k * constant[:, :, None]
         return total / k if self.options.pooling == "avg" else total
 
     def project(self, level: Level) -> Tensor:

@@ -81,13 +81,13 @@ class PSTNet(VideoModel):
 
     @property
     def chain(self) -> list[FrameLayer]:
-        """The convolutions; before each that knows features, what it makes of the points alone."""
-        return [
-            part
-            for layer in super().chain
-            if isinstance(layer, PSTConv)
-            for part in ([Projection(layer), layer] if layer.neighbour is not None else [layer])
-        ]
+        """The convolutions; before each that adds features, what it makes of the points alone."""
+        chain: list[FrameLayer] = []
+        for layer in super().chain:
+            if isinstance(layer, PSTConv) and layer.neighbour is not None and not layer.multiplies:
+                chain.append(Projection(layer))
+            chain.append(layer)
+        return chain
 
     def sample(self, points: Tensor) -> Level:
         """See VideoModel."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,16 +16,46 @@ from fourd_perception.models.level import Level
 if TYPE_CHECKING:
     from fourd_perception.models.video_model import Features, VideoModel
 
+Key = TypeVar("Key", bound=Hashable)
 
 _MOSTLY = 0.5
 """With a larger share of new anchor frames than this, a layer is computed anew."""
 
 
 class _Node:
-    """One frame at one depth: what a layer gave for it. Two nodes are the same if they are one."""
+    """One frame at one depth: what a layer gave for it. Two nodes are the same if they are one.
 
-    def __init__(self, level: Level) -> None:
+    frame: the tensor object that a clip's frame is known by, held so that no other gets its id.
+    """
+
+    def __init__(self, level: Level, frame: Tensor | None = None) -> None:
         self.level = level
+        self.frame = frame
+
+
+class _Kept(Generic[Key]):
+    """Nodes, by what each was made of, until `patience` windows did without it."""
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+        self._nodes: dict[Key, tuple[_Node, int]] = {}
+        self._window = 0
+
+    def window(self, keys: Sequence[Key], make: Callable[[int], _Node]) -> list[_Node]:
+        """A window's nodes; `make` makes the missing one of a place in `keys`."""
+        self._window += 1
+        nodes = []
+        for place, key in enumerate(keys):
+            kept = self._nodes.get(key)
+            node = kept[0] if kept else make(place)
+            self._nodes[key] = node, self._window
+            nodes.append(node)
+        oldest = self._window - self._patience
+        self._nodes = {key: kept for key, kept in self._nodes.items() if kept[1] > oldest}
+        return nodes
+
+    def __len__(self) -> int:
+        return len(self._nodes)
 
 
 class _Frames:
@@ -33,20 +63,13 @@ class _Frames:
 
     def __init__(self, model: VideoModel, patience: int) -> None:
         self._model = model
-        self._patience = patience
-        self._nodes: dict[int, tuple[Tensor, _Node, int]] = {}
-        self._window = 0
+        self._nodes: _Kept[int] = _Kept(patience)
 
     def __call__(self, clip: Sequence[Tensor]) -> list[_Node]:
-        self._window += 1
-        for points in clip:
-            kept = self._nodes.get(id(points))
-            node = kept[1] if kept else _Node(self._model.sample(points[None]))
-            self._nodes[id(points)] = points, node, self._window
-        oldest = self._window - self._patience
-        nodes = [self._nodes[id(points)][1] for points in clip]
-        self._nodes = {key: kept for key, kept in self._nodes.items() if kept[2] > oldest}
-        return nodes
+        def sample(place: int) -> _Node:
+            return _Node(self._model.sample(clip[place][None]), clip[place])
+
+        return self._nodes.window([id(points) for points in clip], sample)
 
 
 class _Layer:
@@ -61,35 +84,28 @@ class _Layer:
     def __init__(self, layer: FrameLayer, patience: int, *, anew: bool) -> None:
         """anew: compute all of it for every window, at once."""
         self._layer = layer
-        self._patience = patience
         self._anew = anew
-        self._nodes: dict[tuple[_Node | None, ...], tuple[_Node, int]] = {}
-        self._window = 0
+        self._nodes: _Kept[tuple[_Node | None, ...]] = _Kept(patience)
 
     def __call__(self, window: Sequence[_Node]) -> list[_Node]:
         """The layer's output for a window: one node for each anchor frame."""
+        frames = self._layer.reach.frames(len(window))
         if self._anew:
-            level = Level.stack([node.level for node in window])
-            frames = self._layer.reach.frames(len(window)).to(level.points.device)
-            out = self._layer(level, frames)
+            out = self._run(window, frames)
             return [_Node(out[index : index + 1]) for index in range(len(out))]
-        self._window += 1
-        nodes = []
-        for row in self._layer.reach.frames(len(window)).tolist():
-            key = tuple(None if frame < 0 else window[frame] for frame in row)
-            kept = self._nodes.get(key)
-            node = kept[0] if kept else self._compute(key)
-            self._nodes[key] = node, self._window
-            nodes.append(node)
-        oldest = self._window - self._patience
-        self._nodes = {key: kept for key, kept in self._nodes.items() if kept[1] > oldest}
-        return nodes
+        keys = [
+            tuple(None if frame < 0 else window[frame] for frame in row) for row in frames.tolist()
+        ]
+        return self._nodes.window(keys, lambda place: self._compute(keys[place]))
 
     def _compute(self, key: tuple[_Node | None, ...]) -> _Node:
         inputs = list(dict.fromkeys(node for node in key if node is not None))
-        level = Level.stack([node.level for node in inputs])
-        frames = torch.tensor([[-1 if node is None else inputs.index(node) for node in key]])
-        return _Node(self._layer(level, frames.to(level.points.device)))
+        row = [-1 if node is None else inputs.index(node) for node in key]
+        return _Node(self._run(inputs, torch.tensor([row])))
+
+    def _run(self, nodes: Sequence[_Node], frames: Tensor) -> Level:
+        level = Level.stack([node.level for node in nodes])
+        return self._layer(level, frames.to(level.points.device))
 
 
 class EncoderStream:

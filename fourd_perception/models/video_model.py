@@ -13,8 +13,6 @@ from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
 from fourd_perception.models.stream import EncoderStream
 
-TASKS = ("action_recognition", "action_segmentation", "semantic_segmentation")
-
 
 @dataclass(frozen=True)
 class Features:
@@ -39,7 +37,8 @@ class VideoModel(nn.Module):
 
     layers: nn.ModuleList
     task = "action_recognition"
-    """What it labels: one of TASKS."""
+    """What it labels: action_recognition a clip, action_segmentation frames, semantic_segmentation
+    points."""
     has_memory = False
     """Whether it can take in features of frames outside of the clip (PPTr's long-term memory)."""
 
