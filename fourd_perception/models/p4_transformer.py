@@ -12,8 +12,7 @@ from fourd_perception.models.level import Level
 from fourd_perception.models.p4d_conv import P4DConv, P4DConvConfig
 from fourd_perception.models.token_parts import TimeEmbedding, mlp_head
 from fourd_perception.models.transformer import Transformer, TransformerConfig
-from fourd_perception.models.video_model import Features, VideoModel
-from fourd_perception.ops.farthest_point import farthest_point_sample
+from fourd_perception.models.video_model import Features, VideoModel, sampled
 from fourd_perception.parameters import param
 
 ACTION_TASKS = ("action_recognition", "action_segmentation")
@@ -95,8 +94,7 @@ class P4Transformer(VideoModel):
 
     def sample(self, points: Tensor) -> Level:
         """See VideoModel."""
-        count = points.shape[1] // self.config.tube.spatial_stride
-        return Level(points, order=farthest_point_sample(points, count, compat=self.config.compat))
+        return sampled(points, self.config.tube.spatial_stride, compat=self.config.compat)
 
     def summarise(self, level: Level, batch: int, memory: Tensor | None = None) -> Features:
         """The transformer's tokens; a frame's feature is their maximum over its anchors."""

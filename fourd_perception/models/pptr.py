@@ -20,8 +20,7 @@ from fourd_perception.models.primitives import (
 )
 from fourd_perception.models.token_parts import TimeEmbedding, mlp_head
 from fourd_perception.models.transformer import Transformer, TransformerConfig
-from fourd_perception.models.video_model import Features, VideoModel
-from fourd_perception.ops.farthest_point import farthest_point_sample
+from fourd_perception.models.video_model import Features, VideoModel, sampled
 from fourd_perception.parameters import param
 
 
@@ -96,9 +95,8 @@ class PPTr(VideoModel):
 
     def sample(self, points: Tensor) -> Level:
         """See VideoModel. Fits the primitives too, where they are planes."""
-        count = points.shape[1] // self.config.tube.spatial_stride
-        order = farthest_point_sample(points, count, compat=self.config.compat)
-        return Level(points, None, order, self.config.primitives.labels(points))
+        level = sampled(points, self.config.tube.spatial_stride, compat=self.config.compat)
+        return replace(level, primitives=self.config.primitives.labels(points))
 
     def remember(self, points: Tensor) -> Tensor:
         """The primitives' features (F, P, C) of frames (F, N, 3) float32, each taken alone.

@@ -15,8 +15,7 @@ from fourd_perception.models.pst_conv import (
     PSTConvConfig,
     PSTConvOptions,
 )
-from fourd_perception.models.video_model import Features, VideoModel
-from fourd_perception.ops.farthest_point import farthest_point_sample
+from fourd_perception.models.video_model import Features, VideoModel, sampled
 from fourd_perception.parameters import param
 
 _MOST_LAYERS = 64
@@ -91,8 +90,7 @@ class PSTNet(VideoModel):
 
     def sample(self, points: Tensor) -> Level:
         """See VideoModel."""
-        count = points.shape[1] // self.config.layers[0].spatial_stride
-        return Level(points, order=farthest_point_sample(points, count, compat=self.config.compat))
+        return sampled(points, self.config.layers[0].spatial_stride, compat=self.config.compat)
 
     def summarise(self, level: Level, batch: int, memory: Tensor | None = None) -> Features:
         """The video's feature is the maximum over its frames."""

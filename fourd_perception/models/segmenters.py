@@ -28,9 +28,8 @@ from fourd_perception.models.primitives import (
     with_memory,
 )
 from fourd_perception.models.transformer import Transformer, TransformerConfig
-from fourd_perception.models.video_model import Features, VideoModel
+from fourd_perception.models.video_model import Features, VideoModel, sampled
 from fourd_perception.ops.ball_query import ball_query
-from fourd_perception.ops.farthest_point import farthest_point_sample
 from fourd_perception.ops.linear import linear
 from fourd_perception.parameters import param
 
@@ -86,9 +85,8 @@ class Segmenter(VideoModel):
 
     def sample(self, points: Tensor) -> Level:
         """See VideoModel. A point's features are its coordinates."""
-        count = points.shape[1] // self._config.down[0].spatial_stride
-        order = farthest_point_sample(points, count, compat=self._config.compat)
-        return Level(points, points, order)
+        level = sampled(points, self._config.down[0].spatial_stride, compat=self._config.compat)
+        return replace(level, features=points)
 
 
 @dataclass(frozen=True)

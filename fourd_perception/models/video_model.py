@@ -12,6 +12,7 @@ from fourd_perception.errors import InputError
 from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
 from fourd_perception.models.stream import EncoderStream
+from fourd_perception.ops.farthest_point import farthest_point_sample
 
 
 @dataclass(frozen=True)
@@ -118,3 +119,9 @@ class VideoModel(nn.Module):
                     f"a clip of {frames} frames x {points} points is too small for this model: "
                     f"its layer {number} gets {had}; give longer clips or more points"
                 )
+
+
+def sampled(points: Tensor, stride: int, *, compat: bool) -> Level:
+    """points: (F, N, 3) float32, with N // stride of them in sampling order, for a first layer."""
+    order = farthest_point_sample(points, points.shape[1] // stride, compat=compat)
+    return Level(points, order=order)
