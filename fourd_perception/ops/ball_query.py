@@ -8,14 +8,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fourd_perception.ops.boxes import cut_into_boxes
 from fourd_perception.ops.checks import check_batch, check_device, check_index, check_points
 from fourd_perception.ops.threads import as_many_as_torch
 
 _BLOCK = 32  # points looked at together, the bits of a word
 _CHUNK = 256  # centres that one thread takes at a time
+_BOX = 64  # centres near each other that share a copy of the points near them
 _AT_ONCE = 2**24  # distances that the PyTorch path holds at a time
 
-Rows = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]  # x, y, z
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+Rows = tuple[Floats, Floats, Floats]  # x, y, z
 Place = tuple[np.float32, np.float32, np.float32]
 
 
@@ -65,8 +69,20 @@ def ball_query_frames(
     axes[:, :, :count] = points.permute(2, 0, 1)
     index = torch.empty(*frames.shape, centres.shape[1], k, dtype=torch.int64)
     arrays = (axes.numpy(), centres.contiguous().numpy(), frames.contiguous().numpy())
-    _query_numba(*arrays, squared.numpy()[()], index.numpy())
+    _query_numba(*arrays, np.float32(squared.item()), index.numpy())
     return index
+
+
+def _query_numba(
+    axes: Floats, centres: Floats, frames: Indices, squared: np.float32, index: Indices
+) -> None:
+    """axes: (3, F, N), filled up to whole blocks with points that are infinitely far."""
+    if _boxes_pay(axes, centres, frames, squared, index.shape[3]):
+        cut = cut_into_boxes(np.ascontiguousarray(centres.transpose(2, 0, 1)), _BOX)
+        boxes = cut.axes, cut.original, cut.low, cut.high
+        _query_by_boxes(axes, *boxes, frames, squared, index)
+    else:
+        _query_one_by_one(axes, centres, frames, squared, index)
 
 
 def _query_torch(
@@ -119,16 +135,76 @@ def _hits(cloud: Rows, start: int, centre: Place, squared: np.float32) -> np.uin
     return bits
 
 
+@numba.njit(cache=True)
+def _hits_of_box(
+    cloud: Rows, start: int, low: Place, high: Place, squared: np.float32
+) -> np.uint32:
+    """`_hits` of a box: of the place in it that is nearest to the point, see `Boxes`."""
+    end = start + _BLOCK
+    x, y, z = cloud[0][start:end], cloud[1][start:end], cloud[2][start:end]
+    bits = np.uint32(0)
+    for i in range(_BLOCK):
+        dx = x[i] - min(max(x[i], low[0]), high[0])
+        dy = y[i] - min(max(y[i], low[1]), high[1])
+        dz = z[i] - min(max(z[i], low[2]), high[2])
+        bits |= np.uint32(dx * dx + dy * dy + dz * dz < squared) << np.uint32(i)
+    return bits
+
+
+@numba.njit(cache=True)
+def _fill(cloud: Rows, count: int, centre: Place, squared: np.float32, row: Indices) -> int:
+    """Looks at `count` points in index order until the row is full; returns how many it found."""
+    k = row.shape[0]
+    found = start = 0
+    while found < k and start < count:
+        bits = _hits(cloud, start, centre, squared)
+        while bits and found < k:
+            row[found] = start + _lowest(bits)
+            found += 1
+            bits &= bits - np.uint32(1)
+        start += _BLOCK
+    return found
+
+
+@numba.njit(cache=True)
+def _repeat_first(row: Indices, found: int) -> None:
+    first = row[0] if found else 0
+    for i in range(found, row.shape[0]):
+        row[i] = first
+
+
+@numba.njit(cache=True)
+def _boxes_pay(axes: Floats, centres: Floats, frames: Indices, squared: np.float32, k: int) -> bool:
+    """Whether hits are so rare that a centre by itself looks at many points to find them.
+
+    Tries some centres. A copy of the points near a box saves looking at what is far away, but not
+    at hits and their surroundings, about eight times as many. For each of the box's centres, it
+    costs as much as to look at a 32nd of the cloud and 400 points (measured).
+    """
+    count, total = centres.shape[1], frames.size * centres.shape[1]
+    if count < 8 * _BOX:  # boxes would be as large as the cloud
+        return False
+    tries = min(total // 64, 32)
+    row = np.empty(k, np.int64)
+    hits = looks = 0
+    for i in range(tries):
+        one = (2 * i + 1) * total // (2 * tries)
+        g, t, m = one // (frames.shape[1] * count), one // count % frames.shape[1], one % count
+        f = frames[g, t]
+        cloud = axes[0, f], axes[1, f], axes[2, f]
+        centre = centres[g, m, 0], centres[g, m, 1], centres[g, m, 2]
+        found = _fill(cloud, axes.shape[2], centre, squared, row)
+        hits += found
+        looks += row[-1] if found == k else axes.shape[2]
+    return looks > 8 * hits + tries * (axes.shape[2] // 32 + 400)
+
+
 @numba.njit(parallel=True, cache=True)
-def _query_numba(
-    axes: NDArray[np.float32],
-    centres: NDArray[np.float32],
-    frames: NDArray[np.int64],
-    squared: np.float32,
-    index: NDArray[np.int64],
+def _query_one_by_one(
+    axes: Floats, centres: Floats, frames: Indices, squared: np.float32, index: Indices
 ) -> None:
-    """Looks at points in index order until a row is full, 32 at a time."""
-    _, offsets, count, k = index.shape
+    """Every centre looks at the whole cloud."""
+    _, offsets, count, _ = index.shape
     chunks = -(-count // _CHUNK)
     for task in numba.prange(index.shape[0] * offsets * chunks):
         g, t, chunk = task // (offsets * chunks), task // chunks % offsets, task % chunks
@@ -137,14 +213,56 @@ def _query_numba(
         for m in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, count)):
             centre = centres[g, m, 0], centres[g, m, 1], centres[g, m, 2]
             row = index[g, t, m]
-            found = start = 0
-            while found < k and start < cloud[0].shape[0]:
-                bits = _hits(cloud, start, centre, squared)
-                while bits and found < k:
-                    row[found] = start + _lowest(bits)
-                    found += 1
-                    bits &= bits - np.uint32(1)
-                start += _BLOCK
-            first = row[0] if found else 0
-            for i in range(found, k):
-                row[i] = first
+            _repeat_first(row, _fill(cloud, axes.shape[2], centre, squared, row))
+
+
+@numba.njit(cache=True)
+def _copy_hits(
+    cloud: Rows, low: Place, high: Place, squared: np.float32, near: Rows, original: Indices
+) -> int:
+    """Copies the points that a box hits, in index order, and returns how many there are."""
+    count = 0
+    for start in range(0, cloud[0].shape[0], _BLOCK):
+        bits = _hits_of_box(cloud, start, low, high, squared)
+        while bits:
+            i = start + _lowest(bits)
+            near[0][count], near[1][count], near[2][count] = cloud[0][i], cloud[1][i], cloud[2][i]
+            original[count] = i
+            count += 1
+            bits &= bits - np.uint32(1)
+    for axis in near:
+        axis[count : count + _BLOCK] = np.inf
+    return count
+
+
+@numba.njit(parallel=True, cache=True)
+def _query_by_boxes(
+    axes: Floats,
+    centres: Floats,
+    places: NDArray[np.int32],
+    low: Floats,
+    high: Floats,
+    frames: Indices,
+    squared: np.float32,
+    index: Indices,
+) -> None:
+    """Centres in a box look at what their box hits, which is all that one of them can hit."""
+    _, offsets, count, _ = index.shape
+    boxes, room = places.shape[1], axes.shape[2] + _BLOCK
+    for task in numba.prange(index.shape[0] * offsets * boxes):
+        g, t, box = task // (offsets * boxes), task // boxes % offsets, task % boxes
+        f = frames[g, t]
+        cloud = axes[0, f], axes[1, f], axes[2, f]
+        lowest = low[0, g, box], low[1, g, box], low[2, g, box]
+        highest = high[0, g, box], high[1, g, box], high[2, g, box]
+        near = np.empty(room, np.float32), np.empty(room, np.float32), np.empty(room, np.float32)
+        original = np.empty(room, np.int64)
+        copied = _copy_hits(cloud, lowest, highest, squared, near, original)
+        for i, m in enumerate(places[g, box]):
+            if m < count:
+                centre = centres[0, g, box, i], centres[1, g, box, i], centres[2, g, box, i]
+                row = index[g, t, m]
+                found = _fill(near, copied, centre, squared, row)
+                for j in range(found):
+                    row[j] = original[row[j]]
+                _repeat_first(row, found)

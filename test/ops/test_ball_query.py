@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import oracles
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -14,10 +16,24 @@ from fourd_perception.ops.ball_query import ball_query, ball_query_frames
 coordinates = st.sampled_from([0.0, 0.1, 0.25, 0.5, -0.5])
 
 
+def by_boxes(*arguments):
+    """The path for large clouds and small balls, whatever their size."""
+    with mock.patch.object(module, "_boxes_pay", return_value=True):
+        return ball_query_frames(*arguments)
+
+
+def one_by_one(*arguments):
+    with mock.patch.object(module, "_boxes_pay", return_value=False):
+        return ball_query_frames(*arguments)
+
+
 def in_pytorch(points, centres, frames, radius, k):
     """The path of other devices, on this one."""
     squared = torch.tensor(radius).square()
     return module._query_torch(points, centres, frames, squared, k)
+
+
+PATHS = (by_boxes, one_by_one, in_pytorch)
 
 
 @given(
@@ -33,8 +49,29 @@ def test_equals_the_textbook_on_every_back_end(points, centres, frames, radius, 
         for row, some in zip(frames, centres)
     ]
     arguments = torch.from_numpy(points), torch.from_numpy(centres), torch.from_numpy(frames)
-    assert ball_query_frames(*arguments, radius, k).tolist() == expected
-    assert in_pytorch(*arguments, radius, k).tolist() == expected
+    for path in PATHS:
+        assert path(*arguments, radius, k).tolist() == expected
+
+
+@given(
+    st.sampled_from(oracles.SHAPES),
+    st.integers(0, 1000),
+    st.integers(1, 140),
+    st.integers(1, 140),
+    st.sampled_from([1e-30, 0.02, 0.1, 0.3, 1.0, 1e30, float("inf")]),
+    st.integers(1, 20),
+)
+@settings(max_examples=60)
+def test_equals_the_textbook_for_clouds_of_any_shape(shape, seed, count, centres, radius, k):
+    points, some = oracles.cloud(shape, 1, count, seed), oracles.cloud(shape, 1, centres, seed + 1)
+    looked_at = range(0, centres, 7)  # the oracle is slow
+    with np.errstate(over="ignore", under="ignore"):
+        expected = [
+            oracles.ball_query(points[0].numpy(), some[0, i].numpy(), radius, k) for i in looked_at
+        ]
+    for path in PATHS:
+        found = path(points, some, torch.zeros(1, 1, dtype=torch.int64), radius, k)
+        assert found[0, 0, ::7].tolist() == expected
 
 
 @pytest.mark.parametrize("shape", oracles.SHAPES)
@@ -44,14 +81,40 @@ def test_back_ends_give_the_same_indices(shape, radius, k):
     points, centres = oracles.cloud(shape, 3, 1000), oracles.cloud(shape, 2, 300, seed=1)
     centres[:, :100] = points[:2, :100]
     frames = torch.tensor([[0, 2, 2], [1, 0, 1]])
-    on_cpu = ball_query_frames(points, centres, frames, radius, k)
+    on_cpu = by_boxes(points, centres, frames, radius, k)
+    assert torch.equal(on_cpu, one_by_one(points, centres, frames, radius, k))
     assert torch.equal(on_cpu, in_pytorch(points, centres, frames, radius, k))
+
+
+@pytest.mark.parametrize("far", [1e-38, 1e18, 3e38])
+def test_paths_agree_where_squares_overflow_or_vanish(far):
+    points, centres = oracles.cloud("uniform", 1, 300), oracles.cloud("uniform", 1, 200, seed=1)
+    points, centres, frames = far * (points - 0.5), far * (centres - 0.5), torch.zeros(1, 1).long()
+    for radius in (1e-30, 0.2 * far, far, float("inf")):
+        found = [path(points, centres, frames, radius, 8) for path in PATHS]
+        assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+def test_the_path_is_chosen_by_how_rare_hits_are():
+    points = oracles.cloud("uniform", 2, 4096)
+    with (
+        mock.patch.object(module, "_query_by_boxes") as boxes,
+        mock.patch.object(module, "_query_one_by_one") as alone,
+    ):
+        ball_query(points, points[:, :1024], 0.05, 16)  # 2 hits of 4096
+        assert (boxes.call_count, alone.call_count) == (1, 0)
+        ball_query(points, points[:, :1024], 0.5, 16)  # 1000 hits and more
+        ball_query(points, points[:, :1024], 0.5, 2000)
+        ball_query(points, points[:, :64], 0.05, 16)  # too few centres to be near each other
+        ball_query(points[:, :256], points[:, :1024], 0.05, 16)  # few points to look at
+        assert (boxes.call_count, alone.call_count) == (1, 4)
 
 
 def test_back_ends_agree_where_the_work_is_cut_into_pieces(monkeypatch):
     points, centres = oracles.cloud("uniform", 2, 70), oracles.cloud("uniform", 2, 530, seed=1)
     frames = torch.tensor([[0, 1], [1, 1]])
-    on_cpu = ball_query_frames(points, centres, frames, 0.3, 8)
+    on_cpu = one_by_one(points, centres, frames, 0.3, 8)
+    assert torch.equal(on_cpu, by_boxes(points, centres, frames, 0.3, 8))
     monkeypatch.setattr(module, "_AT_ONCE", 2000)
     assert torch.equal(on_cpu, in_pytorch(points, centres, frames, 0.3, 8))
 
