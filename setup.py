@@ -49,7 +49,7 @@ setup(
     ],
     extras_require={
         "studio": ["mujoco>=3.5"],
-        "training": ["tensorboard"],
+        "training": ["av", "h5py", "tensorboard"],
     },
     entry_points={
         "console_scripts": [

@@ -33,15 +33,15 @@ class PreprocessConfig:
             raise ValueError(f"crop: the smallest corner is not below the largest: {self.crop}")
 
 
-def preprocess(
+def sample_indices(
     points: NDArray[np.float32], config: PreprocessConfig, random: np.random.Generator
-) -> NDArray[np.float32] | None:
+) -> NDArray[np.int64] | None:
     """points: (N, 3) float32, metres, not finite where there is no return.
 
-    Returns (config.points, 3) float32 in model units, in random order: a subset without repeats
-    where there are enough points, every point once and the rest drawn again where there are not.
-    None if no point is left. Order matters: ball queries take the first neighbours by index, so a
-    random order makes them a random choice, as in PSTNet's loaders.
+    Returns (config.points,) int64, which of the points an encoder gets, in random order: a subset
+    without repeats where there are enough points, every point once and the rest drawn again where
+    there are not. None if no point is left. Order matters: ball queries take the first neighbours
+    by index, so a random order makes them a random choice, as in PSTNet's loaders.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         # One that is not finite spoils the sum; ten times faster than asking for all three.
@@ -55,11 +55,17 @@ def preprocess(
     if kept.size == 0:
         return None
     if kept.size >= config.points:
-        chosen = random.choice(kept, config.points, replace=False)
-    else:
-        again = random.choice(kept, config.points - kept.size, replace=True)
-        chosen = random.permutation(np.concatenate((kept, again)))
-    return points[chosen] * np.float32(config.unit_scale)
+        return random.choice(kept, config.points, replace=False)
+    again = random.choice(kept, config.points - kept.size, replace=True)
+    return random.permutation(np.concatenate((kept, again)))
+
+
+def preprocess(
+    points: NDArray[np.float32], config: PreprocessConfig, random: np.random.Generator
+) -> NDArray[np.float32] | None:
+    """The points that `sample_indices` takes: (config.points, 3) float32, in model units."""
+    chosen = sample_indices(points, config, random)
+    return None if chosen is None else points[chosen] * np.float32(config.unit_scale)
 
 
 def fill_nearest(sampled: Sequence[Sample | None]) -> list[Sample] | None:

@@ -7,20 +7,35 @@ from dataclasses import MISSING, dataclass
 from fourd_perception.parameters import param
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
+from training import datasets
+
+TASKS = ("action_recognition", "action_segmentation", "semantic_segmentation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where the videos come from, and who is kept out of training."""
 
-    dataset: str = param(MISSING, "its name", choices=("msr_action3d", "studio"))
+    dataset: str = param(MISSING, "its name", choices=datasets.NAMES)
     root: str = param("", "folder of the raw release; the studio needs none")
     prepared: str = param(MISSING, "folder of the prepared form; made if it is not there")
+    protocol: str = param("", "which split, where the data set has several; '': its usual one")
+    points_at_most: int = param(
+        0, "a random choice of so many points of a frame is prepared; 0: all", at_least=0
+    )
+    image_size: tuple[int, ...] = param(
+        (), "height and width of the prepared images; none are prepared without it",
+        unit="px", at_least=1,
+    )  # fmt: skip
     holdout: tuple[str, ...] = param(
         (), "groups (subjects) of the training split that are kept for choosing, not trained on"
     )
     recordings: int = param(64, "studio: recordings to train on", at_least=1)
     test_recordings: int = param(8, "studio: recordings of unseen seeds", at_least=1)
+
+    def __post_init__(self) -> None:
+        if len(self.image_size) not in (0, 2):
+            raise ValueError(f"image_size: expected height and width, got {self.image_size}")
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,13 @@ class SamplingConfig:
     speed: float = param(
         1.25, "windows are played up to so many times faster or slower", at_least=1, at_most=4
     )
+    clips_per_video: int = param(
+        1, "clips that are cut from a training video in an epoch", at_least=1, at_most=1000
+    )
+    epoch_share: float = param(
+        1.0, "share of the training videos, drawn anew, that an epoch sees", at_least=0.001,
+        at_most=1,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,7 @@ class AugmentConfig:
     """Random changes to a training clip, one draw for all its frames."""
 
     scale: float = param(0.1, "each axis is scaled by 1 +- this", at_least=0, at_most=0.9)
+    uniform_scale: bool = param(False, "scale all axes by one factor, as HOI4D's code does")
     rotation: float = param(
         0.0, "about the camera's vertical axis, +- this", unit="degrees", at_least=0, at_most=180
     )
@@ -66,12 +89,52 @@ class OptimiserConfig:
         1e-4, "weight decay of matrices; VG4D prints 0.1, a thousand times PSTNet's", at_least=0
     )
     momentum: float = param(0.9, "sgd: momentum", at_least=0, at_most=1)
+    schedule: str = param(
+        "cosine", "how the learning rate falls after the warm-up", choices=("cosine", "steps")
+    )
+    final_learning_rate: float = param(0.0, "cosine: the rate that it ends at", at_least=0)
+    milestones: tuple[int, ...] = param(
+        (), "steps: the epochs after which the rate is multiplied by gamma", at_least=1
+    )
+    gamma: float = param(0.1, "steps: see milestones", at_least=0, at_most=1)
     warmup_epochs: float = param(2.0, "linear warm-up", unit="epochs", at_least=0)
+    accumulate: int = param(
+        1, "batches whose gradients make one step, as if they were one batch (but for statistics "
+        "and losses across a batch's samples)", at_least=1, at_most=4096,
+    )  # fmt: skip
     label_smoothing: float = param(0.0, "label smoothing", at_least=0, at_most=0.9)
     gradient_clip: float = param(0.0, "norm at which gradients are cut; 0: never", at_least=0)
     average: float = param(
         0.0, "decay of the moving average of weights that is kept; 0: the weights themselves",
         at_least=0, at_most=0.99999,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.schedule == "steps" and not self.milestones:
+            raise ValueError("milestones: schedule 'steps' needs at least one epoch")
+        if self.schedule != "steps" and self.milestones:
+            raise ValueError("milestones: they are for schedule 'steps'")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones: expected them to rise, got {self.milestones}")
+        if self.schedule != "cosine" and self.final_learning_rate:
+            raise ValueError("final_learning_rate: it is for schedule 'cosine'")
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"final_learning_rate: {self.final_learning_rate:g} is above the peak, "
+                f"learning_rate {self.learning_rate:g}"
+            )
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """What is computed on, and how exactly."""
+
+    device: str = param(
+        "auto", "where; auto: on a GPU if there is one", choices=("auto", "cpu", "cuda")
+    )
+    precision: str = param(
+        "float32", "of the products while training; float16 needs a GPU",
+        choices=("float32", "bfloat16", "float16"),
     )  # fmt: skip
 
 
@@ -87,12 +150,14 @@ class FinetuneConfig:
     preprocess: PreprocessConfig = param(MISSING, "from a cloud to the model's input")
     epochs: int = param(60, "passes over the training videos", at_least=1)
     batch_size: int = param(
-        16, "clips in a step; an epoch is cut into equal steps of this or a few more", at_least=2
+        16, "clips in a batch; an epoch is cut into equal batches of this or a few more", at_least=2
     )
     sampling: SamplingConfig = param(SamplingConfig(), "clips")
     augment: AugmentConfig = param(AugmentConfig(), "augmentation")
     optimiser: OptimiserConfig = param(OptimiserConfig(), "optimiser")
-    task: str = param("action_recognition", "the task", choices=("action_recognition",))
+    compute: ComputeConfig = param(ComputeConfig(), "device and precision")
+    task: str = param("action_recognition", "what is labelled: videos, frames or points",
+                      choices=TASKS)  # fmt: skip
     seed: int = param(0, "seed of everything random", at_least=0)
     threads: int = param(0, "CPU threads; 0: as many as there are cores", at_least=0)
     fast_products: bool = param(

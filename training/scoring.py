@@ -1,22 +1,28 @@
-"""A video's score from its clips'."""
+"""What a model says of whole videos, from what it says of clips."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from tqdm import tqdm
 
 from fourd_perception.errors import InputError
+from fourd_perception.evaluation import metrics
+from fourd_perception.models import VideoModel
+from fourd_perception.ops.interpolate import interpolate
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
+from training.datasets.labelled_video import NO_POINT_LABEL
 from training.datasets.prepared import PreparedVideos, Video
-from training.transforms import cut_clip, every_window, segment_indices
+from training.transforms import covering_windows, cut_clip, every_window, segment_indices
 
-_CLIPS_AT_ONCE = 16
+_POINTS_AT_ONCE = 16 * 24 * 1024
+"""Of the clips that are answered together."""
+
+Cuts = Callable[[int, Video], Sequence[NDArray[np.int64]]]
 
 
 def video_step(videos: PreparedVideos, clip: ClipConfig) -> int:
@@ -38,7 +44,7 @@ def segment_clips(length: int, frames: int, views: int, seed: int) -> list[NDArr
 
 
 def video_scores(
-    model: nn.Module,
+    model: VideoModel,
     videos: PreparedVideos,
     chosen: Sequence[Video],
     clip: ClipConfig,
@@ -56,36 +62,158 @@ def video_scores(
     window, `stride` frames apart (PSTNet's test, and what the robot sees).
     """
     step = video_step(videos, clip)
-    work: list[tuple[int, NDArray[np.int64]]] = []
-    for number, video in enumerate(chosen):
-        cuts = (
-            segment_clips(video.frames, clip.frames, views, seed + number)
-            if protocol == "segments"
-            else every_window(video.frames, clip.frames, step, stride)
-        )
-        work.extend((number, indices) for indices in cuts)
-    classes = len(videos.classes)
-    total, count = np.zeros((len(chosen), classes)), np.zeros(len(chosen))
-    model.eval()
-    with torch.inference_mode(), tqdm(total=len(work), disable=not progress, unit="clip") as bar:
-        for start in range(0, len(work), _CLIPS_AT_ONCE):
-            part = work[start : start + _CLIPS_AT_ONCE]
-            clips = [
-                cut_clip(
-                    videos, chosen[number], indices, preprocess,
-                    np.random.default_rng([seed, number, start + offset]),
-                )
-                for offset, (number, indices) in enumerate(part)
-            ]  # fmt: skip
-            scores = torch.softmax(model(torch.from_numpy(np.stack(clips))), dim=1).double().numpy()
-            for (number, _), score in zip(part, scores):
-                total[number] += score
-                count[number] += 1
-            bar.update(len(part))
+
+    def cuts(number: int, video: Video) -> Sequence[NDArray[np.int64]]:
+        if protocol == "segments":
+            return segment_clips(video.frames, clip.frames, views, seed + number)
+        return every_window(video.frames, clip.frames, step, stride)
+
+    total = np.zeros((len(chosen), len(videos.classes)))
+    count = np.zeros(len(chosen))
+    for number, _, logits, _ in _answers(model, videos, chosen, cuts, preprocess, seed, progress):
+        total[number] += torch.softmax(logits, 0).double().numpy()
+        count[number] += 1
     return total / count[:, None]
+
+
+def frame_scores(
+    model: VideoModel,
+    videos: PreparedVideos,
+    chosen: Sequence[Video],
+    clip: ClipConfig,
+    preprocess: PreprocessConfig,
+    *,
+    stride: int = 0,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[NDArray[np.float64]]:
+    """For each video (frames, classes) float64: the mean softmax of the windows that hold a frame.
+
+    stride: frames between windows; 0: half a window. A frame that is in no window, because the
+    clips take only every n-th, has the scores of the nearest one that is.
+    """
+    step = video_step(videos, clip)
+
+    def cuts(_: int, video: Video) -> Sequence[NDArray[np.int64]]:
+        return covering_windows(
+            video.frames, clip.frames, step, stride or max(1, clip.frames * step // 2)
+        )
+
+    totals = [np.zeros((video.frames, len(videos.classes))) for video in chosen]
+    for number, indices, logits, _ in _answers(
+        model, videos, chosen, cuts, preprocess, seed, progress
+    ):
+        np.add.at(totals[number], indices, torch.softmax(logits, -1).double().numpy())
+    return [_filled(total) for total in totals]
+
+
+def point_classes(
+    model: VideoModel,
+    videos: PreparedVideos,
+    chosen: Sequence[Video],
+    clip: ClipConfig,
+    preprocess: PreprocessConfig,
+    *,
+    share: float = 1.0,
+    seed: int = 0,
+    progress: bool = False,
+) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+    """A video's number, a frame's index and the class of each of its points, (N,) int64.
+
+    What the model says of the sampled points is carried to all points of a frame by three-nearest
+    interpolation of the logits, as the robot does it. Each frame comes once, video after video;
+    frames without points do not come. share: of the windows of each video, evenly spread; at least
+    one.
+    """
+    step = video_step(videos, clip)
+
+    def cuts(_: int, video: Video) -> Sequence[NDArray[np.int64]]:
+        windows = covering_windows(video.frames, clip.frames, step, clip.frames * step)
+        kept = max(1, round(share * len(windows)))
+        return [windows[at] for at in np.linspace(0, len(windows) - 1, kept).astype(int)]
+
+    seen: set[tuple[int, int]] = set()
+    for number, indices, logits, points in _answers(
+        model, videos, chosen, cuts, preprocess, seed, progress
+    ):
+        for at, index in enumerate(indices.tolist()):
+            everywhere = videos.frame(chosen[number], index).points
+            if (number, index) in seen or not len(everywhere):
+                continue
+            seen.add((number, index))
+            targets = torch.from_numpy(everywhere * np.float32(preprocess.unit_scale))
+            carried = interpolate(logits[at][None], points[at][None], targets[None])[0]
+            yield number, index, carried.argmax(1).numpy()
+
+
+def point_confusion(
+    model: VideoModel,
+    videos: PreparedVideos,
+    chosen: Sequence[Video],
+    clip: ClipConfig,
+    preprocess: PreprocessConfig,
+    *,
+    share: float = 1.0,
+    progress: bool = False,
+) -> NDArray[np.int64]:
+    """(K, K + 1) counts of the points of `point_classes`, as `metrics.label_confusion` has them."""
+    classes = len(videos.point_classes)
+    counts = np.zeros((classes, classes + 1), np.int64)
+    for number, index, answers in point_classes(
+        model, videos, chosen, clip, preprocess, share=share, progress=progress
+    ):
+        truth = videos.frame(chosen[number], index).point_labels
+        if truth is not None:
+            counts += metrics.label_confusion(
+                truth=truth, answers=answers, classes=classes, ignore=(NO_POINT_LABEL,)
+            )
+    return counts
 
 
 def accuracy(scores: NDArray[np.float64], chosen: Sequence[Video]) -> float:
     """Percent of the videos whose best class is theirs."""
     labels = np.array([video.label for video in chosen])
     return float(100 * (scores.argmax(axis=1) == labels).mean())
+
+
+def _answers(
+    model: VideoModel,
+    videos: PreparedVideos,
+    chosen: Sequence[Video],
+    cuts: Cuts,
+    preprocess: PreprocessConfig,
+    seed: int,
+    progress: bool,
+) -> Iterator[tuple[int, NDArray[np.int64], torch.Tensor, torch.Tensor]]:
+    """For every clip its video's number, its frames, its logits, its points in model units."""
+    work = [
+        (number, indices) for number, video in enumerate(chosen) for indices in cuts(number, video)
+    ]
+    if not work:
+        return
+    at_once = max(1, _POINTS_AT_ONCE // (len(work[0][1]) * preprocess.points))
+    device = next(model.parameters()).device
+    model.eval()
+    with torch.inference_mode(), tqdm(total=len(work), disable=not progress, unit="clip") as bar:
+        for start in range(0, len(work), at_once):
+            part = work[start : start + at_once]
+            clips = [
+                cut_clip(
+                    videos, chosen[number], indices, preprocess,
+                    np.random.default_rng([seed, number, start + offset]),
+                ).points
+                for offset, (number, indices) in enumerate(part)
+            ]  # fmt: skip
+            points = torch.from_numpy(np.stack(clips))
+            logits = model(points.to(device)).float().cpu()
+            for (number, indices), answer, cloud in zip(part, logits, points):
+                yield number, indices, answer, cloud
+            bar.update(len(part))
+
+
+def _filled(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = scores.sum(axis=1, keepdims=True)
+    present = np.flatnonzero(total[:, 0] > 0)
+    scores = scores / np.where(total > 0, total, 1)
+    nearest = np.abs(np.arange(len(scores))[:, None] - present).argmin(axis=1)
+    return scores[present[nearest]]

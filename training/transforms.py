@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_perception.preprocess import PreprocessConfig, fill_nearest, preprocess
+from fourd_perception.preprocess import PreprocessConfig, fill_nearest, sample_indices
 from training.config import AugmentConfig
+from training.datasets.labelled_video import NO_LABEL, NO_POINT_LABEL, LabelledFrame
 from training.datasets.prepared import PreparedVideos, Video
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a model is trained on.
+
+    points: (L, N, 3) float32, model units. labels: (L,) int64, the action of each frame.
+    point_labels: (L, N) int64. NO_LABEL where there is none.
+    """
+
+    points: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    point_labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Some points of a frame, (N, 3) in model units, and their labels, (N,) uint8 or none."""
+
+    points: NDArray[np.float32]
+    labels: NDArray[np.uint8] | None
 
 
 def segment_indices(
@@ -42,25 +66,58 @@ def every_window(length: int, frames: int, step: int, stride: int) -> list[NDArr
     return [np.minimum(start + offsets, length - 1) for start in range(0, last_start + 1, stride)]
 
 
+def covering_windows(length: int, frames: int, step: int, stride: int) -> list[NDArray[np.int64]]:
+    """As `every_window`, with one more at the end where the last frames would be in none."""
+    windows = every_window(length, frames, step, stride)
+    if windows[-1][-1] < length - 1:
+        windows.append(length - 1 - np.arange(frames - 1, -1, -1) * step)
+    return windows
+
+
 def cut_clip(
     videos: PreparedVideos,
     video: Video,
     indices: NDArray[np.int64],
     config: PreprocessConfig,
     random: np.random.Generator,
-) -> NDArray[np.float32]:
-    """(frames, points, 3) float32, model units; zeros where no frame has a point in the crop.
+) -> Clip:
+    """The clip of a video's frames `indices`, sampled as a robot's stream is.
 
-    Frames that repeat are sampled once, as a stream's are.
+    Frames that repeat are sampled once. A frame in which no point is left takes the points of the
+    nearest frame that has some; they have no labels then.
     """
-    sampled = {
-        index: preprocess(videos.frame(video, index), config, random)
-        for index in np.unique(indices).tolist()
-    }
-    clip = fill_nearest([sampled[index] for index in indices.tolist()])
-    if clip is None:
-        return np.zeros((len(indices), config.points, 3), np.float32)
-    return np.stack(clip)
+    frames = {index: videos.frame(video, index) for index in np.unique(indices).tolist()}
+    sampled = {index: _sample(frame, config, random) for index, frame in frames.items()}
+    numbers = indices.tolist()
+    filled = fill_nearest([sampled[index] for index in numbers])
+    if filled is None:  # nothing in any frame
+        shape = (len(numbers), config.points)
+        filled = [_Sample(np.zeros((shape[1], 3), np.float32), None)] * shape[0]
+    labels = [
+        _point_labels(sample if sampled[index] is not None else None, config.points)
+        for index, sample in zip(numbers, filled)
+    ]
+    return Clip(
+        points=np.stack([sample.points for sample in filled]),
+        labels=np.array([frames[index].label for index in numbers], np.int64),
+        point_labels=np.stack(labels),
+    )
+
+
+def _sample(
+    frame: LabelledFrame, config: PreprocessConfig, random: np.random.Generator
+) -> _Sample | None:
+    chosen = sample_indices(frame.points, config, random)
+    if chosen is None:
+        return None
+    points = frame.points[chosen] * np.float32(config.unit_scale)
+    return _Sample(points, None if frame.point_labels is None else frame.point_labels[chosen])
+
+
+def _point_labels(sample: _Sample | None, count: int) -> NDArray[np.int64]:
+    if sample is None or sample.labels is None:
+        return np.full(count, NO_LABEL, np.int64)
+    return np.where(sample.labels == NO_POINT_LABEL, NO_LABEL, sample.labels.astype(np.int64))
 
 
 def augment(
@@ -77,6 +134,8 @@ def augment(
         [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]
     )
     scale = random.uniform(1 - config.scale, 1 + config.scale, 3)
+    if config.uniform_scale:
+        scale[:] = scale[0]
     if random.random() < config.mirror:
         scale[0] = -scale[0]
     matrix = (about_x @ about_y) * scale

@@ -68,9 +68,25 @@ class SequenceId:
         return f"a{self.action:02d}_s{self.subject:02d}_e{self.repetition:02d}"
 
 
+def files(root: str | Path) -> dict[SequenceId, Path]:
+    """The file of every sequence under `root`. Raises MsrError where none is."""
+    root = Path(root)
+    if not root.is_dir():
+        raise MsrError(f"{root}: no such folder; {_EXPECTED}")
+    folder = root / "depth" if (root / "depth").is_dir() else root
+    found: dict[SequenceId, Path] = {}
+    for path in sorted(folder.iterdir(), reverse=True):  # so that .mat wins over .bin
+        match = _NAME.fullmatch(path.name)
+        if match and 1 <= int(match[1]) <= len(ACTIONS):
+            found[SequenceId(*(int(match[group]) for group in (1, 2, 3)))] = path
+    if not found:
+        raise MsrError(f"{root}: no MSR-Action3D sequence; {_EXPECTED}")
+    return found
+
+
 def list_sequences(root: str | Path) -> list[SequenceId]:
     """All sequences under `root`, by action, subject, repetition. Raises MsrError where none is."""
-    return sorted(_index(Path(root)))
+    return sorted(files(root))
 
 
 def draw(
@@ -80,16 +96,16 @@ def draw(
 
     Raises MsrError where the subjects have none.
     """
-    files = {one: path for one, path in _index(Path(root)).items() if one.subject in subjects}
-    if not files:
+    theirs = {one: path for one, path in files(root).items() if one.subject in subjects}
+    if not theirs:
         raise MsrError(f"{root}: no sequence of subjects {', '.join(map(str, subjects))}")
     drawn: list[SequenceId] = []
     frames = 0
-    for index in np.random.default_rng(seed).permutation(len(files)):
+    for index in np.random.default_rng(seed).permutation(len(theirs)):
         if frames >= seconds * RATE:
             break
-        drawn.append(sorted(files)[index])
-        frames += count_frames(files[drawn[-1]])
+        drawn.append(sorted(theirs)[index])
+        frames += count_frames(theirs[drawn[-1]])
     return drawn
 
 
@@ -116,11 +132,11 @@ def recording(root: str | Path, sequences: Sequence[SequenceId]) -> Recording:
     """
     if not sequences:
         raise MsrError(f"{root}: no sequence was asked for")
-    files = _index(Path(root))
-    missing = [str(one) for one in sequences if one not in files]
+    present = files(root)
+    missing = [str(one) for one in sequences if one not in present]
     if missing:
         raise MsrError(f"{root}: no depth for {', '.join(missing[:5])}")
-    paths = [files[one] for one in sequences]
+    paths = [present[one] for one in sequences]
     bounds = np.cumsum([0] + [count_frames(path) for path in paths])
     truth = tuple(
         Interval(_stamp(int(first)), _stamp(int(end)), one.label)
@@ -149,44 +165,34 @@ def _stamp(index: int) -> int:
     return round(index * SECOND / RATE)
 
 
-def _index(root: Path) -> dict[SequenceId, Path]:
-    if not root.is_dir():
-        raise MsrError(f"{root}: no such folder; {_EXPECTED}")
-    folder = root / "depth" if (root / "depth").is_dir() else root
-    found: dict[SequenceId, Path] = {}
-    for path in sorted(folder.iterdir(), reverse=True):  # so that .mat wins over .bin
-        match = _NAME.fullmatch(path.name)
-        if match and 1 <= int(match[1]) <= len(ACTIONS):
-            found[SequenceId(*(int(match[group]) for group in (1, 2, 3)))] = path
-    if not found:
-        raise MsrError(f"{root}: no MSR-Action3D sequence; {_EXPECTED}")
-    return found
-
-
 def _mat_shape(path: Path) -> tuple[int, int, int]:
     try:
-        contents = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(str(path))}
+        contents = {name: shape for name, shape, _ in scipy.io.whosmat(str(path))}
     except Exception as error:  # noqa: BLE001 - scipy raises a dozen kinds
         raise _damaged(path, error) from None
-    # The kind is not looked at: MATLAB keeps whole doubles as uint16, and whosmat says "double".
-    shape, _ = contents.get("depth", ((), ""))
+    return _checked_shape(path, contents)
+
+
+def _read_mat(path: Path) -> NDArray[Any]:
+    try:
+        found = scipy.io.loadmat(str(path))
+    except Exception as error:  # noqa: BLE001 - as above
+        raise _damaged(path, error) from None
+    _checked_shape(path, {name: np.shape(array) for name, array in found.items() if name[0] != "_"})
+    depth = found["depth"]
+    if depth.dtype != np.uint16:
+        raise MsrError(f"{path}: expected 'depth' as uint16, got {depth.dtype}")
+    return np.ascontiguousarray(depth.transpose(2, 0, 1))
+
+
+def _checked_shape(path: Path, contents: dict[str, Any]) -> tuple[int, int, int]:
+    shape = contents.get("depth", ())
     image = (INTRINSICS.height, INTRINSICS.width)
     if len(shape) != 3 or shape[:2] != image or not shape[2]:
         raise MsrError(
             f"{path}: expected 'depth', {image + ('T',)}; got {contents or 'no variable'}"
         )
     return shape
-
-
-def _read_mat(path: Path) -> NDArray[Any]:
-    _mat_shape(path)
-    try:
-        depth = scipy.io.loadmat(str(path), variable_names=["depth"])["depth"]
-    except Exception as error:  # noqa: BLE001 - as above
-        raise _damaged(path, error) from None
-    if depth.dtype != np.uint16:
-        raise MsrError(f"{path}: expected 'depth' as uint16, got {depth.dtype}")
-    return np.ascontiguousarray(depth.transpose(2, 0, 1))
 
 
 def _bin_shape(path: Path) -> tuple[int, int, int]:

@@ -32,6 +32,21 @@ class Intrinsics:
         y = (np.arange(self.height, dtype=np.float32)[:, None] - self.cy) / self.fy
         return np.stack((x * z, y * z, z), axis=-1).astype(np.float32)
 
+    def back_project_where(
+        self, depth: NDArray[np.float32], where: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """The points of the pixels in `where`, (N, 3) float32, row by row; for a small part.
+
+        depth: (H, W) float32, metres, more than 0 wherever `where` (H, W) is true.
+        """
+        if depth.shape != (self.height, self.width):
+            raise ValueError(f"depth is {depth.shape}, the camera {(self.height, self.width)}")
+        rows, columns = np.divmod(np.flatnonzero(where), self.width)
+        z = depth[where]
+        x = ((np.arange(self.width, dtype=np.float32) - self.cx) / self.fx)[columns]
+        y = ((np.arange(self.height, dtype=np.float32) - self.cy) / self.fy)[rows]
+        return np.stack((x * z, y * z, z), axis=-1).astype(np.float32)
+
 
 @dataclass(frozen=True)
 class Interval:

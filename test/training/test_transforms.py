@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.config import AugmentConfig
-from training.transforms import augment, every_window, segment_indices, window_indices
+from training.transforms import (
+    augment,
+    covering_windows,
+    every_window,
+    segment_indices,
+    window_indices,
+)
 
 lengths, sizes = st.integers(1, 90), st.integers(1, 40)
 
@@ -76,3 +82,22 @@ def test_nothing_asked_for_changes_nothing():
     np.testing.assert_allclose(
         augment(clip, AugmentConfig(scale=0), np.random.default_rng(0)), clip, atol=1e-6
     )
+
+
+def test_a_uniform_scale_keeps_shapes():
+    clip = np.random.default_rng(0).random((2, 20, 3), np.float32)
+    out = augment(clip, AugmentConfig(scale=0.3, uniform_scale=True), np.random.default_rng(2))
+    middle, moved = clip - clip.mean((0, 1)), out - out.mean((0, 1))
+    ratio = np.linalg.norm(moved) / np.linalg.norm(middle)
+    assert abs(ratio - 1) > 0.02
+    np.testing.assert_allclose(moved, ratio * middle, atol=1e-5)
+
+
+@given(lengths, sizes, st.integers(1, 4), st.integers(1, 60))
+def test_covering_windows_leave_no_end_out(length, frames, step, stride):
+    windows = covering_windows(length, frames, step, stride)
+    assert windows[0][0] == 0
+    assert windows[-1][-1] == length - 1
+    assert all(window.min() >= 0 and window.max() < length for window in windows)
+    if step == 1 and stride <= frames:
+        assert set(np.concatenate(windows).tolist()) == set(range(length))

@@ -1,35 +1,54 @@
-"""Data sets: each module turns its source into recordings, and says how they are split."""
+"""Data sets: each module of this folder that is named in `NAMES` reads one.
+
+Such a module has two functions: `choice(config)`, plain data that tells one choice of its videos
+from another, for which the release need not be there; and `open_data_set(config)`, which lists what
+is to be read. It may have a third, `split(config, video)`, where the split of a video depends on
+the configuration: one prepared folder then serves all protocols.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fourd_perception.errors import InputError
+from training.datasets.labelled_video import DataSet
 
 if TYPE_CHECKING:
     from training.config import DataConfig
-    from training.datasets.prepared import Source
+    from training.datasets.prepared import Video
+
+NAMES = (
+    "folder",
+    "hoi4d_actions",
+    "hoi4d_raw",
+    "hoi4d_semantic",
+    "msr_action3d",
+    "msr_body_parts",
+    "msr_joined_actions",
+    "ntu_rgbd",
+    "studio",
+)
 
 
-def sources(config: DataConfig) -> Sequence[Source]:
-    """Everything that the data set of `config` consists of. Raises InputError if it is unknown."""
-    found: Sequence[Source] = _module(config).sources(config)
+def open_data_set(config: DataConfig) -> DataSet:
+    """What the data set of `config` consists of. Raises InputError if it is not at data.root."""
+    found: DataSet = _module(config).open_data_set(config)
     return found
 
 
 def made_of(config: DataConfig) -> dict[str, Any]:
-    """Plain data that tells one choice of recordings from another. Raises InputError likewise."""
-    return {"dataset": config.dataset, **_module(config).choice(config)}
+    """Plain data that tells one prepared folder from another."""
+    kept = {"points_at_most": config.points_at_most, "image_size": list(config.image_size)}
+    return {"dataset": config.dataset, **kept, **_module(config).choice(config)}
+
+
+def split(config: DataConfig, video: Video) -> str:
+    """The part that a video belongs to by the protocol: train, holdout, test, or "" for none."""
+    by_protocol = getattr(_module(config), "split", None)
+    part: str = by_protocol(config, video) if by_protocol else video.split
+    return part
 
 
 def _module(config: DataConfig) -> ModuleType:
-    from training.datasets import msr_action3d, studio
-
-    known = {"msr_action3d": msr_action3d, "studio": studio}
-    if config.dataset not in known:
-        raise InputError(
-            f"data.dataset: unknown data set '{config.dataset}'; known: {', '.join(known)}"
-        )
-    return known[config.dataset]
+    return importlib.import_module(f"training.datasets.{config.dataset}")

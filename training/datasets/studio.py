@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fourd_perception.recordings import studio_seeds
-from fourd_perception.recordings.recording import Recording
-from training.datasets.prepared import Source
+from training.datasets.labelled_video import DataSet, LabelledVideo, Source, actions_of
 
 if TYPE_CHECKING:
     from training.config import DataConfig
@@ -17,22 +16,25 @@ _RATE = 7.5
 """Rendered at the rate of the clips (every fourth frame of 30 Hz), not at the camera's."""
 
 
-def record(seed: int) -> Recording:
+def read(seed: int) -> Iterable[LabelledVideo]:
     """A performance of every action. Imports MuJoCo."""
     from fourd_perception import studio
 
-    return studio.perform(seed, None, studio.StudioConfig(rate=_RATE))
+    return actions_of(studio.perform(seed, None, studio.StudioConfig(rate=_RATE)))
 
 
-def sources(config: DataConfig) -> Sequence[Source]:
-    """One source a seed, which is also its group."""
+def open_data_set(config: DataConfig) -> DataSet:
+    """One source a seed, which is also its group. Imports MuJoCo."""
+    from fourd_perception import studio
+
     train = range(studio_seeds.TRAINING, studio_seeds.TRAINING + config.recordings)
     test = range(studio_seeds.TEST, studio_seeds.TEST + config.test_recordings)
-    return [
+    sources = [
         Source(f"studio_{seed}", str(seed), "train" if seed < studio_seeds.TEST else "test",
-               partial(record, seed))
+               partial(read, seed))
         for seed in (*train, *test)
     ]  # fmt: skip
+    return DataSet(_RATE, studio.CLASSES, sources)
 
 
 def choice(config: DataConfig) -> dict[str, int]:
