@@ -226,7 +226,8 @@ class FeaturePropagation(FrameLayer):
         from_coarse, from_fine = first.weight.split(
             (self.in_channels, first.in_features - self.in_channels), 1
         )
-        carried = interpolate(linear(values, from_coarse), points, fine.points)
+        # In float32 also under autocast.
+        carried = interpolate(linear(values, from_coarse).float(), points, fine.points)
         if fine.features is not None:
             carried = carried + linear(fine.features, from_fine)
         return replace(fine, features=self.mlp.after_first(carried))

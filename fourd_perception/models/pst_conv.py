@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fourd_perception.models.batch_norm import NeighbourStatistics, affine, normalise
+from fourd_perception.models.batch_norm import affine, affine_of_neighbours, rectified
 from fourd_perception.models.frame_layer import PADDING_MODES, FrameLayer, TemporalReach
 from fourd_perception.models.level import Level
 from fourd_perception.models.linear import Linear
@@ -99,7 +99,7 @@ class PSTConv(FrameLayer):
     what depends on the anchor alone is added after the maximum. That is exact:
     max_j(W_f f_j + W_d (x_j - x_i)/r + W_c f_i) = max_j(W_f f_j + W_d x_j/r) - W_d x_i/r + W_c f_i.
     So is a normalisation inside: an affine map and ReLU commute with the maximum once the sign of
-    the scale is taken out, and the batch's statistics are sums over points (`NeighbourStatistics`).
+    the scale is taken out, and the batch's statistics need sums alone (`neighbour_moments`).
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class PSTConv(FrameLayer):
                     values, frames, index, constant, scale.view(offsets), shift.view(offsets)
                 )
             pooled = neighbour_max(values, frames, index) + constant[:, :, None]
-        return normalise(self.norm, pooled.flatten(2)).relu_().view_as(pooled)
+        return rectified(self.norm, pooled.flatten(2)).view_as(pooled)
 
     def _normalised_inside(
         self, level: Level, anchors: Level, frames: Tensor, index: Tensor
@@ -205,7 +205,7 @@ class PSTConv(FrameLayer):
                 torch.ones_like(scale).expand(frames.shape[1], -1),
                 shift.expand(frames.shape[1], -1),
             )
-        scale, shift = NeighbourStatistics(values, constant, frames, index).affine(self.norm)
+        scale, shift = affine_of_neighbours(self.norm, values, constant, frames, index)
         best = neighbour_max(values * scale, frames, index)
         return (best + (constant * scale + shift)[:, :, None]).relu_()
 
@@ -213,9 +213,9 @@ class PSTConv(FrameLayer):
         """(G, M, T, mid): sum_j W_f f_j (+ or *) W_d (x_j - x_i), both of them linear in j."""
         k = index.shape[3]
         if self.multiplies:
-            place = self.displacement(level.points * self.scale)
-            at_anchor = self.displacement(anchors.points * self.scale)[:, :, None]
-            features = cast(Linear, self.neighbour)(level.features)
+            place = _in_float32(self.displacement, level.points * self.scale)
+            at_anchor = _in_float32(self.displacement, anchors.points * self.scale)[:, :, None]
+            features = cast(Linear, self.neighbour)(level.features).float()
             total = neighbour_sum(features * place, frames, index)
             total = total - at_anchor * neighbour_sum(features, frames, index)
         else:
@@ -242,10 +242,10 @@ class PSTConv(FrameLayer):
             return features.relu_() if self.rectify else features
         weights = self.temporal.weight.unflatten(1, (mixed.shape[2], -1)).unbind(1)
         offsets = [
-            torch.relu(normalise(cast(nn.BatchNorm1d, norm), linear(one, weight)))
+            rectified(cast(nn.BatchNorm1d, norm), linear(one, weight))
             for norm, weight, one in zip(self.temporal_norms, weights, mixed.unbind(2))
         ]
-        features = torch.stack(offsets).sum(0)
+        features = sum(offsets[1:], start=offsets[0])
         return torch.relu(features) if self.rectify else features
 
 
@@ -268,8 +268,14 @@ class Projection(FrameLayer):
 def _of_both(
     places: Tensor, of_place: Linear, features: Tensor | None, of_features: Linear | None
 ) -> Tensor:
-    """The sum of two linear maps, as one of both inputs side by side: one pass over the output."""
+    """The sum of two linear maps, (F, N, mid) float32, the first added in place."""
     if features is None or of_features is None:
+        return _in_float32(of_place, places)
+    weight = of_place.weight.T.expand(len(places), -1, -1)
+    return of_features(features).float().baddbmm_(places, weight)
+
+
+def _in_float32(of_place: Linear, places: Tensor) -> Tensor:
+    """Also under autocast: what counts is the difference of two places, which may be far off."""
+    with torch.autocast(places.device.type, enabled=False):
         return of_place(places)
-    weight = torch.cat((of_features.weight, of_place.weight), 1)
-    return linear(torch.cat((features, places), -1), weight)

@@ -276,7 +276,7 @@ class PointPrimitives(IntraPrimitive):
         members = Members.labelled(level.primitives, self.config.count)
         inside = self.attend(level.features, members)
         frame, primitive, place = members.there.nonzero(as_tuple=True)
-        learnt = torch.zeros_like(level.features)
+        learnt = inside.new_zeros(level.features.shape)
         learnt[frame, members.index[frame, primitive, place]] = inside[members.there]
         both = replace(level, features=torch.cat((level.features, learnt), -1))
         return replace(self.pool(inside, members, level), below=both)

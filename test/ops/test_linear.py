@@ -51,6 +51,31 @@ def test_takes_strided_values_and_weights(monkeypatch, product):
         torch.testing.assert_close(out, functional.linear(strided, wide, bias))
 
 
+@ways
+@pytest.mark.parametrize("rows", [7, 5000])
+def test_computes_no_gradient_but_those_asked_for(monkeypatch, rows, product):
+    if not product:
+        monkeypatch.setattr(module, "_PRODUCT", None)
+    for asked in range(3):
+        given = case((rows, 4), True)
+        given[asked].requires_grad_()
+        out = linear(*given).relu_()  # in place, which a view of something else would copy
+        assert not out._is_view()
+        out.mean().backward()  # a gradient that is one number, expanded
+        exact = [one.detach().double() for one in given]
+        exact[asked].requires_grad_()
+        functional.linear(*exact).relu().mean().backward()
+        torch.testing.assert_close(given[asked].grad.double(), exact[asked].grad)
+        assert sum(one.grad is not None for one in given) == 1
+
+
+def test_under_autocast_it_is_what_autocast_makes_of_pytorchs():
+    given = case((4, 3), True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, expected = linear(*given), functional.linear(*given)
+    assert out.dtype == torch.bfloat16 and torch.equal(out, expected)
+
+
 def test_leaves_to_pytorch_what_is_not_float32_or_may_be_rounded():
     values, weight, bias = case((4, 3), True, torch.float64)
     assert torch.equal(linear(values, weight, bias), functional.linear(values, weight, bias))
