@@ -5,16 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fourd_perception.models.synchronised import (
+    moments_over_ranks,
+    normalise_over_ranks,
+    ranks,
+)
 from fourd_perception.ops.neighbour_moments import neighbour_moments
 
 
 def normalise(norm: nn.BatchNorm1d, values: Tensor) -> Tensor:
-    """values: (..., C) float32, normalised over all axes but the last."""
+    """values: (..., C) float32, normalised over all axes but the last.
+
+    In training by what all processes have that share the batch.
+    """
+    if norm.training and ranks() > 1:
+        return normalise_over_ranks(norm, values)
     return norm(values.reshape(-1, values.shape[-1])).view(values.shape)
 
 
 def rectified(norm: nn.BatchNorm1d, values: Tensor) -> Tensor:
     """relu(normalise(norm, values)), in one tensor."""
+    if norm.training and ranks() > 1:
+        return torch.relu(normalise_over_ranks(norm, values))
     return norm(values.reshape(-1, values.shape[-1])).relu_().view(values.shape)
 
 
@@ -38,12 +50,13 @@ def affine_of_neighbours(
     if not norm.training:
         return affine(norm)
     mean, variance = neighbour_moments(values, constant, frames, index)
-    _learn(norm, mean.detach(), variance.detach(), index.numel())
+    mean, variance, count = moments_over_ranks(mean, variance, index.numel())
+    _learn(norm, mean.detach(), variance.detach(), count)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     return scale, norm.bias - scale * mean
 
 
-def _learn(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, count: int) -> None:
+def _learn(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, count: float) -> None:
     assert norm.running_mean is not None and norm.running_var is not None
     assert norm.num_batches_tracked is not None and norm.momentum is not None
     norm.num_batches_tracked += 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from fourd_perception.models.batch_norm import normalise
+from fourd_perception.models.batch_norm import rectified
 from fourd_perception.models.frame_layer import PADDING_MODES, FrameLayer, TemporalReach
 from fourd_perception.models.level import Level
 from fourd_perception.models.linear import Linear
@@ -134,7 +134,7 @@ class P4DConv(FrameLayer):
         if self.feature is not None:
             features = self.feature(level.features)
             if self.feature_norm is not None and not self.training:
-                features = torch.relu(normalise(self.feature_norm, features))
+                features = rectified(self.feature_norm, features)
         together = self.training or torch.is_grad_enabled()
         width = index[0].numel() * max(self.config.channels)
         chunk = len(index) if together else max(1, _GROUPED_VALUES // max(1, width))
@@ -157,11 +157,11 @@ class P4DConv(FrameLayer):
         time = offset.to(place.dtype)[:, None, None, None].expand(*place.shape[:4], 1)
         grouped = self.displacement(torch.cat((place, time), -1))  # (G, T, M, k, C)
         if self.displacement_norm is not None:
-            grouped = torch.relu(normalise(self.displacement_norm, grouped))
+            grouped = rectified(self.displacement_norm, grouped)
         if features is not None:
             near = features[rows, index]
             if self.feature_norm is not None and self.training:
-                near = torch.relu(normalise(self.feature_norm, near))
+                near = rectified(self.feature_norm, near)
             grouped = grouped + near
         return self.mlp(grouped).amax(3).transpose(1, 2)
 
@@ -198,7 +198,7 @@ class PointMLP(nn.Module):
             return values
         norm = self.norms[number]
         assert isinstance(norm, nn.BatchNorm1d)
-        return torch.relu(normalise(norm, values))
+        return rectified(norm, values)
 
 
 class FeaturePropagation(FrameLayer):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from fourd_perception.models.batch_norm import normalise
 from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
 from fourd_perception.models.linear import Linear
@@ -74,7 +75,7 @@ class PSTNet(VideoModel):
             self.layers.append(PSTConv(channels, row, config, rectify=rectify, mean=last))
             channels = row.out_channels
         self.feature_channels = channels
-        self.norm = nn.BatchNorm1d(channels) if config.head_norm else nn.Identity()
+        self.norm = nn.BatchNorm1d(channels) if config.head_norm else None
         self.dropout = nn.Dropout(config.dropout)
         self.head = Linear(channels, classes)
 
@@ -100,4 +101,5 @@ class PSTNet(VideoModel):
 
     def classify(self, features: Features) -> Tensor:
         """Logits (B, classes)."""
-        return self.head(self.dropout(self.norm(features.video)))
+        video = features.video if self.norm is None else normalise(self.norm, features.video)
+        return self.head(self.dropout(video))

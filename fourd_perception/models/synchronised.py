@@ -52,6 +52,20 @@ def normalise_over_ranks(norm: nn.BatchNorm1d, values: Tensor) -> Tensor:
     return (centred * scale + norm.bias).to(values.dtype).view(values.shape)
 
 
+def moments_over_ranks(mean: Tensor, variance: Tensor, count: int) -> tuple[Tensor, Tensor, float]:
+    """Mean and variance (C,) of all processes' values, from each one's own, and how many there are.
+
+    mean, variance (divided by the count), float32, of `count` values each.
+    """
+    if ranks() == 1:
+        return mean, variance, count
+    total = summed_over_ranks(torch.tensor(count, dtype=torch.float64, device=mean.device)).item()
+    together = summed_over_ranks(mean.double() * count) / total
+    spread = variance.double() + (mean.double() - together).square()
+    shared = summed_over_ranks(spread * count) / total
+    return together.to(mean.dtype), shared.to(variance.dtype), total
+
+
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(_: Any, tensor: Tensor) -> Tensor:

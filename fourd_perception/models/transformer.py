@@ -54,7 +54,7 @@ class Attention(nn.Module):
         else:
             places = cast(Tensor, points)[:, None].expand(-1, self.heads, -1, -1)
             both = scaled_dot_product_attention(
-                query, key, torch.cat((value, places), -1), attn_mask=heeded
+                query, key, torch.cat((value, places.to(value.dtype)), -1), attn_mask=heeded
             )
             out = both[..., :-3] + self.displacement(both[..., -3:] - places)
         return self.project(out.transpose(1, 2).flatten(2))

@@ -67,9 +67,6 @@ def test_gradients_are_those_of_the_joined_batch(both, tmp_path, found, case, pa
         is_same(mine[found], expected)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="models/batch_norm.py takes its statistics from a process's own share"
-)
 @pytest.mark.parametrize("case", ["im_pstnet", "im_pstnet_inside", "im_pstnet_head_norm"])
 def test_batch_norms_have_the_statistics_of_the_joined_batch(both, tmp_path, case):
     expected = shared_training.learnt(case, tmp_path, ALONE)
