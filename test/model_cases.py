@@ -182,6 +182,9 @@ CLIPS = {
     "pst_transformer_ntu": (24, 2048),
     "pstnet_msr": (24, 2048),
     "pstnet_ntu": (23, 2048),
+    "pstnet_small": (24, 512),
     "pstnetpp_msr": (24, 2048),
     "pstnetpp_ntu": (23, 2048),
+    "pstnetpp_small": (24, 512),
+    "pstnetpp_small_displacement": (24, 512),
 }

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from training import ladder
+from training.finetune import build_model
+
+
+@pytest.mark.parametrize("name", ladder.STEPS)
+def test_every_step_can_be_trained(name):
+    config = ladder.recipe(name, 3, ("data.root=somewhere",))
+    model, _ = build_model(config, 20)
+    assert model.task == "action_recognition"
+    assert (config.seed, config.name, config.data.root) == (3, f"{name}_3", "somewhere")
+
+
+def test_one_thing_changes_from_step_to_step():
+    def told(name):
+        config = ladder.recipe(name, 0)
+        sizes = build_model(config, 20)[1]
+        switches = {key: sizes[key] for key in ("norm", "normalise_displacement", "centre_feature")}
+        return {
+            **switches,
+            "schedule": config.optimiser.schedule,
+            "random_frames": config.sampling.window_share < 1,
+            "table": str(sizes["layers"]),
+            "rest": (sizes["head_norm"], sizes["dropout"], sizes["padding_mode"]),
+        }
+
+    steps = [told(name) for name in ladder.STEPS]
+    changed = [
+        {key for key in before if before[key] != after[key]} for before, after in pairwise(steps)
+    ]
+    assert changed == [
+        {"norm"}, {"random_frames"}, {"schedule"}, {"normalise_displacement"}, {"centre_feature"},
+    ]  # fmt: skip
+
+
+def test_the_table_has_means_and_their_spread():
+    runs = [{"segments": 80.0, "windows": 82.0}, {"segments": 84.0, "windows": 82.0}]
+    assert ladder.table({"a": runs, "b": runs[:1]}) == {
+        "a_segments": 82.0, "a_segments_std": 2.83, "a_windows": 82.0, "a_windows_std": 0.0,
+        "b_segments": 80.0, "b_windows": 82.0,
+    }  # fmt: skip
