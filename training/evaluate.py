@@ -4,6 +4,9 @@ action_recognition: both ways of cutting a video are measured, clips by segments
 every window (what a robot's sliding window sees; PSTNet's test); `video_accuracy` is the one named
 by --protocol. action_segmentation: accuracy of frames, edit score and F1 of segments (MS-TCN's).
 semantic_segmentation: mean intersection over union of all points of all frames.
+
+Several checkpoints go into one result as NAME=FILE; of files with one name, one for each seed, the
+mean and the standard deviation are given.
 """
 
 from __future__ import annotations
@@ -13,226 +16,27 @@ import itertools
 import json
 import shlex
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.results_file import write_result
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError, command
-from fourd_perception.evaluation import metrics
 from fourd_perception.parameters import load_yaml
 from fourd_perception.tools.arguments import counting, whole
-from training import confusion, datasets, scoring, tasks
-from training.config import DataConfig, FinetuneConfig
-from training.data import open_videos, split
-from training.datasets.labelled_video import NO_LABEL
+from training import confusion, scoring
+from training.config import FinetuneConfig
+from training.data import open_videos
 from training.datasets.prepared import PreparedVideos, Video
+from training.measuring import PROTOCOLS, Measured, Options, choose, cost, evaluate, together
 from training.submission import CHALLENGES, Submission
-
-PROTOCOLS = ("segments", "windows")
-_LATENCY_CLIPS = 5
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a split is measured.
-
-    protocol, views, stride: of action_recognition; stride is also the frames between the windows of
-    action_segmentation, 0 for half a window there and 1 here. compat: as published code counts.
-    """
-
-    protocol: str = "segments"
-    views: int = 5
-    stride: int = 0
-    compat: bool = False
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Figures by name (percent, if not said otherwise), and the counts they come from."""
-
-    figures: dict[str, Any]
-    confusion: NDArray[np.int64]
-    protocol: str
-
-
-def evaluate(
-    loaded: checkpoint.Checkpoint,
-    videos: PreparedVideos,
-    chosen: Sequence[Video],
-    options: Options,
-    *,
-    progress: bool = False,
-) -> Measured:
-    """Measure a model on some videos. Raises InputError if they have no truth."""
-    measure = {
-        "action_recognition": _recognition,
-        "action_segmentation": _frames,
-        "semantic_segmentation": _points,
-    }[loaded.card.task]
-    measured = measure(loaded, videos, chosen, options, progress)
-    if not measured.confusion.sum():
-        raise InputError(
-            "these videos have no truth (a challenge's test?): nothing to measure; "
-            "--submission writes a file to hand in"
-        )
-    return measured
-
-
-def _recognition(
-    loaded: checkpoint.Checkpoint,
-    videos: PreparedVideos,
-    chosen: Sequence[Video],
-    options: Options,
-    progress: bool,
-) -> Measured:
-    card, names = loaded.card, loaded.card.classes
-    truth = np.array([video.label for video in chosen])
-    figures: dict[str, Any] = {"video_accuracy": float("nan")}
-    counted = {}
-    for protocol in PROTOCOLS:
-        scores = scoring.video_scores(
-            loaded.model, videos, chosen, card.clip, card.preprocess,
-            protocol=protocol, views=options.views, stride=options.stride or 1, progress=progress,
-        )  # fmt: skip
-        counted[protocol] = metrics.label_confusion(
-            truth=truth, answers=scores.argmax(axis=1), classes=len(names), ignore=(NO_LABEL,)
-        )
-        figures[f"video_accuracy_{protocol}"] = metrics.accuracy(counted[protocol])
-        figures[f"per_class_{protocol}"] = _by_name(
-            names, metrics.per_class_accuracy(counted[protocol])
-        )
-    figures["video_accuracy"] = figures[f"video_accuracy_{options.protocol}"]
-    frames = card.clip.frames
-    return Measured(
-        figures,
-        counted[options.protocol],
-        f"video_accuracy: {options.protocol}. segments: {options.views} clips of {frames} frames "
-        f"by segments; windows: every window of {frames} frames, {options.stride or 1} apart; "
-        "mean softmax",
-    )
-
-
-def _frames(
-    loaded: checkpoint.Checkpoint,
-    videos: PreparedVideos,
-    chosen: Sequence[Video],
-    options: Options,
-    progress: bool,
-) -> Measured:
-    card = loaded.card
-    scores = scoring.frame_scores(
-        loaded.model, videos, chosen, card.clip, card.preprocess,
-        stride=options.stride, progress=progress,
-    )  # fmt: skip
-    answers = [one.argmax(axis=1) for one in scores]
-    truth = [videos.frame_labels(video) for video in chosen]
-    counted = metrics.label_confusion(
-        truth=np.concatenate(truth), answers=np.concatenate(answers),
-        classes=len(card.classes), ignore=(NO_LABEL,),
-    )  # fmt: skip
-    f1 = metrics.segment_f1(truth=truth, answers=answers, compat=options.compat)
-    return Measured(
-        {
-            "acc": metrics.frame_accuracy(truth=truth, answers=answers),
-            "edit": metrics.edit_score(truth=truth, answers=answers),
-            **{f"f1_{overlap}": value for overlap, value in f1.items()},
-            "per_class": _by_name(card.classes, metrics.per_class_accuracy(counted)),
-            "frames": int(counted.sum()),
-        },
-        counted,
-        f"windows of {card.clip.frames} frames, {options.stride or 'half of that'} apart, mean "
-        "softmax of a frame's windows; MS-TCN's metrics"
-        + (", the end of a last segment as in the public code" if options.compat else ""),
-    )
-
-
-def _points(
-    loaded: checkpoint.Checkpoint,
-    videos: PreparedVideos,
-    chosen: Sequence[Video],
-    options: Options,
-    progress: bool,
-) -> Measured:
-    card = loaded.card
-    counted = scoring.point_confusion(
-        loaded.model, videos, chosen, card.clip, card.preprocess, progress=progress
-    )
-    return Measured(
-        {
-            "miou": metrics.mean_iou(counted),
-            "point_accuracy": metrics.accuracy(counted),
-            "per_class_iou": _by_name(card.classes, metrics.per_class_iou(counted)),
-            "points": int(counted.sum()),
-        },
-        counted,
-        f"clips of {card.clip.frames} frames one after another, {card.preprocess.points} points "
-        "sampled; logits carried to every point of every frame by three-nearest interpolation; "
-        "mean over the classes that occur",
-    )
-
-
-def _by_name(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
-    return {name: round(float(v), 2) for name, v in zip(names, values) if not np.isnan(v)}
-
-
-def choose(
-    loaded: checkpoint.Checkpoint, videos: PreparedVideos, config: DataConfig, part: str
-) -> list[Video]:
-    """The videos of a part. Raises InputError if there is none, or the model was trained on one."""
-    card = loaded.card
-    names = tasks.label_names(videos, card.task)
-    if names != card.classes:
-        raise InputError(
-            f"{card.name} knows {len(card.classes)} classes ({', '.join(card.classes[:3])}, ...), "
-            f"{config.prepared} has {len(names)} ({', '.join(names[:3])}, ...): take its own data"
-        )
-    chosen = split(videos, config)[part]
-    if not chosen:
-        raise InputError(f"--split {part}: no videos; data.holdout names none")
-    seen = {video.group for video in chosen if _trained_on(card, config, video)}
-    if part != "train" and seen:
-        raise InputError(
-            f"--split {part}: {card.name} was trained on {', '.join(sorted(seen)[:5])}; "
-            "what it says of them is no figure"
-        )
-    return chosen
-
-
-def _trained_on(card: checkpoint.ModelCard, config: DataConfig, video: Video) -> bool:
-    told = card.trained_on
-    as_trained = replace(config, protocol=str(told.get("protocol", "")))
-    return (
-        told.get("dataset") == config.dataset
-        and datasets.split(as_trained, video) == "train"
-        and video.group in told.get("groups", ())
-    )
-
-
-def cost(loaded: checkpoint.Checkpoint) -> dict[str, float]:
-    """Parameters, in millions, and the milliseconds of one clip alone, the median of a few."""
-    card = loaded.card
-    clip = torch.rand(1, card.clip.frames, card.preprocess.points, 3)
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(_LATENCY_CLIPS + 1):
-            started = time.perf_counter()
-            loaded.model(clip)
-            seconds.append(time.perf_counter() - started)
-    parameters = sum(one.numel() for one in loaded.model.parameters())
-    return {
-        "parameters_millions": round(parameters / 1e6, 3),
-        "clip_ms": round(1e3 * float(np.median(seconds[1:])), 1),
-    }
 
 
 def hand_in(
@@ -263,9 +67,23 @@ def hand_in(
             file.write(names[number], np.stack([answers[index] for index in sorted(answers)]))
 
 
-def _training(card: checkpoint.ModelCard) -> str:
-    told = {name: value for name, value in card.trained_on.items() if name != "groups"}
-    return "one run, trained with " + ", ".join(f"{name} {value}" for name, value in told.items())
+def _training(cards: Sequence[checkpoint.ModelCard]) -> str:
+    """What the runs were trained with; of the seeds and names that differ, all."""
+    told: dict[str, list[str]] = {}
+    for card in cards:
+        for name, value in card.trained_on.items():
+            if name != "groups" and value != "" and str(value) not in told.setdefault(name, []):
+                told[name].append(str(value))
+    runs = "one run" if len(cards) == 1 else f"{len(cards)} runs"
+    return f"{runs}, trained with " + ", ".join(
+        f"{name} {' and '.join(values)}" for name, values in told.items()
+    )
+
+
+def _named(text: str) -> tuple[str, str]:
+    """NAME=FILE as (name, file); a file alone has the name ''."""
+    name, equals, file = text.partition("=")
+    return (name, file) if equals and "/" not in name else ("", text)
 
 
 @command
@@ -275,57 +93,66 @@ def main() -> int:
     config = load_yaml(FinetuneConfig, arguments.config, tuple(arguments.overrides))
     if config.threads:
         torch.set_num_threads(config.threads)
-    loaded = checkpoint.load(arguments.model)
-    card = loaded.card
     videos = open_videos(config.data)
-    chosen = choose(loaded, videos, config.data, arguments.split)
     options = Options(arguments.protocol, arguments.views, arguments.stride, arguments.compat)
-    if arguments.submission:
-        hand_in(loaded, videos, chosen, options, config.data.dataset, arguments.submission)
-        print(arguments.submission)
-        return 0
-    measured = evaluate(loaded, videos, chosen, options, progress=True)
-    figures = {**measured.figures, "videos": len(chosen), **cost(loaded)}
+    models = [(name, file, checkpoint.load(file)) for name, file in map(_named, arguments.model)]
+    if len(models) > 1 and (arguments.submission or arguments.plot):
+        raise InputError("--submission, --plot: they are of one model; give one --model")
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for name, file, loaded in models:
+        chosen = choose(loaded, videos, config.data, arguments.split)
+        if arguments.submission:
+            hand_in(loaded, videos, chosen, options, config.data.dataset, arguments.submission)
+            print(arguments.submission)
+            return 0
+        measured = evaluate(loaded, videos, chosen, options, progress=True)
+        runs.setdefault(name, []).append({**measured.figures, **cost(loaded)})
+        if arguments.record:
+            _record(file, loaded.card, measured, arguments.split)
+    figures = {**together(runs), "videos": len(chosen)}
+    cards = [loaded.card for _, _, loaded in models]
     if arguments.plot:
-        confusion.draw(measured.confusion, card.classes, arguments.plot)
+        confusion.draw(measured.confusion, cards[0].classes, arguments.plot)
     if arguments.results:
         write_result(
             arguments.results,
-            name=card.name,
+            name=Path(arguments.results).stem if len(cards) > 1 else cards[0].name,
             command=shlex.join(["python", *sys.argv]),
             data=f"{config.data.dataset}, {arguments.split} split, {len(chosen)} videos",
-            protocol=f"{measured.protocol}; {_training(card)}",
-            seeds=[int(card.trained_on.get("seed", 0))],
+            protocol=f"{measured.protocol}; {_training(cards)}",
+            seeds=sorted({int(card.trained_on.get("seed", 0)) for card in cards}),
             figures=figures,
         )
-    if arguments.record:
-        accuracy = {**card.accuracy, **_for_the_card(figures, card.task, arguments.split)}
-        checkpoint.replace_card(arguments.model, replace(card, accuracy=accuracy))
-    if arguments.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            if not isinstance(value, dict):
-                print(
-                    f"{name:28} {value:10.2f}"
-                    if isinstance(value, float)
-                    else f"{name:28} {value:7}"
-                )
+    _show(figures, arguments.json)
     return 0
 
 
-def _for_the_card(figures: dict[str, Any], task: str, part: str) -> dict[str, float]:
+def _record(file: str, card: checkpoint.ModelCard, measured: Measured, part: str) -> None:
+    """Write the main figures into the checkpoint's own card."""
     kept = {
         "action_recognition": {f"video_accuracy_{one}": one for one in PROTOCOLS},
         "action_segmentation": {one: one for one in ("acc", "edit", "f1_10", "f1_25", "f1_50")},
         "semantic_segmentation": {"miou": "miou"},
-    }[task]
-    return {f"{part}_{short}": round(figures[name], 2) for name, short in kept.items()}
+    }[card.task]
+    found = {f"{part}_{short}": round(measured.figures[name], 2) for name, short in kept.items()}
+    checkpoint.replace_card(file, replace(card, accuracy={**card.accuracy, **found}))
+
+
+def _show(figures: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        if isinstance(value, float):
+            print(f"{name:32} {value:10.2f}")
+        elif not isinstance(value, dict):
+            print(f"{name:32} {value:7}")
 
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--model", required=True, help="checkpoint (.safetensors)")
+    parser.add_argument("--model", required=True, nargs="+", metavar="[NAME=]FILE",
+                        help="checkpoints (.safetensors)")  # fmt: skip
     parser.add_argument("--config", required=True, help="the run's YAML, for its data")
     parser.add_argument(
         "--set", action="append", default=[], dest="overrides", metavar="NAME=VALUE",

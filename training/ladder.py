@@ -13,9 +13,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -26,8 +23,8 @@ from fourd_perception.parameters import load_yaml
 from fourd_perception.tools.arguments import whole
 from training.config import FinetuneConfig
 from training.data import open_videos
-from training.evaluate import PROTOCOLS, Options, choose, evaluate
 from training.finetune import finetune
+from training.measuring import PROTOCOLS, Options, choose, evaluate, together
 
 _RECIPE = "config/training/msr_action3d.yaml"
 _PUBLISHED = {
@@ -79,18 +76,6 @@ def measure(path: Path, config: FinetuneConfig, part: str) -> dict[str, float]:
     return {protocol: figures[f"video_accuracy_{protocol}"] for protocol in PROTOCOLS}
 
 
-def table(measured: Mapping[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """The mean over the seeds of each step, by protocol, and its standard deviation."""
-    figures: dict[str, Any] = {}
-    for name, runs in measured.items():
-        for protocol in PROTOCOLS:
-            values = [run[protocol] for run in runs]
-            figures[f"{name}_{protocol}"] = round(float(np.mean(values)), 2)
-            if len(values) > 1:
-                figures[f"{name}_{protocol}_std"] = round(float(np.std(values, ddof=1)), 2)
-    return figures
-
-
 @command
 def main() -> int:
     """The command line."""
@@ -113,7 +98,12 @@ def main() -> int:
             if not path.exists():
                 finetune(config, path.parent)
             measured.setdefault(name, []).append(measure(path, config, arguments.split))
-    figures = table(measured)
+    # The name of the step first: a table's row.
+    figures = {
+        f"{name}_{figure}": round(value, 2)
+        for name, runs in measured.items()
+        for figure, value in together({"": runs}).items()
+    }
     for key, value in figures.items():
         print(f"{key:32} {value:6.2f} %")
     if arguments.results:

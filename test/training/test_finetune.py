@@ -15,7 +15,7 @@ from model_cases import BLOCKS, EVERY_FRAME, GROUPS, PPTR, SEGMENTS
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
 from fourd_perception.parameters import from_mapping
-from training import data, evaluate, finetune
+from training import data, evaluate, finetune, measuring
 from training.config import FinetuneConfig
 from training.datasets.labelled_video import DataSet, Source, actions_of
 from training.datasets.prepared import PreparedVideos, prepare
@@ -67,8 +67,8 @@ def config(root, **changes):
 def measure(made, run, part="test", **options):
     loaded = checkpoint.load(made)
     videos = data.open_videos(run.data)
-    chosen = evaluate.choose(loaded, videos, run.data, part)
-    return evaluate.evaluate(loaded, videos, chosen, evaluate.Options(**options)), len(chosen)
+    chosen = measuring.choose(loaded, videos, run.data, part)
+    return measuring.evaluate(loaded, videos, chosen, measuring.Options(**options)), len(chosen)
 
 
 def test_learns_and_its_checkpoint_says_what_it_is(root):
@@ -259,6 +259,7 @@ def test_the_command_line_measures_draws_and_records(root, tmp_path, monkeypatch
          "1", "--plot", str(tmp_path / "confusion.png"), "--record", "--json", "--results",
          str(tmp_path / "result.json")],
     )  # fmt: skip
+    capsys.readouterr()
     assert evaluate.main() == 0
     printed = json.loads(capsys.readouterr().out)
     written = json.loads((tmp_path / "result.json").read_text())
@@ -270,6 +271,38 @@ def test_the_command_line_measures_draws_and_records(root, tmp_path, monkeypatch
     )
     with open(tmp_path / "confusion.png", "rb") as file:
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def test_several_checkpoints_go_into_one_result(root, tmp_path, monkeypatch, capsys):
+    files = [
+        finetune.finetune(config(root, epochs=1, seed=seed), tmp_path / str(seed))
+        for seed in range(3)
+    ]
+    (tmp_path / "run.yaml").write_text((tmp_path / "0" / "config.yaml").read_text())
+    result = tmp_path / "several.json"
+    monkeypatch.setattr(
+        "sys.argv",
+        ["evaluate.py", "--config", str(tmp_path / "run.yaml"), "--views", "1", "--results",
+         str(result), "--model", f"a={files[0]}", f"a={files[1]}", f"b={files[2]}"],
+    )  # fmt: skip
+    assert evaluate.main() == 0
+    capsys.readouterr()
+    written = json.loads(result.read_text())
+    alone = [measure(file, config(root), views=1)[0].figures["video_accuracy"] for file in files]
+    assert written["figures"]["video_accuracy_a"] == pytest.approx((alone[0] + alone[1]) / 2)
+    assert written["figures"]["video_accuracy_b"] == pytest.approx(alone[2])
+    assert "per_class_segments_b" in written["figures"]
+    assert "per_class_segments_a" not in written["figures"]
+    assert written["seeds"] == [0, 1, 2]
+    assert "3 runs" in written["protocol"]
+
+
+def test_means_and_their_spread():
+    runs = [{"acc": 80.0, "classes": {"x": 1}}, {"acc": 84.0, "classes": {"x": 2}}]
+    assert measuring.together({"a": runs, "": runs[:1]}) == {
+        "acc_a": 82.0, "acc_a_std": pytest.approx(2.828, abs=1e-3),
+        "acc": 80.0, "classes": {"x": 1},
+    }  # fmt: skip
 
 
 def test_no_label_no_loss():

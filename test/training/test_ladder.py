@@ -36,11 +36,3 @@ def test_one_thing_changes_from_step_to_step():
     assert changed == [
         {"norm"}, {"random_frames"}, {"schedule"}, {"normalise_displacement"}, {"centre_feature"},
     ]  # fmt: skip
-
-
-def test_the_table_has_means_and_their_spread():
-    runs = [{"segments": 80.0, "windows": 82.0}, {"segments": 84.0, "windows": 82.0}]
-    assert ladder.table({"a": runs, "b": runs[:1]}) == {
-        "a_segments": 82.0, "a_segments_std": 2.83, "a_windows": 82.0, "a_windows_std": 0.0,
-        "b_segments": 80.0, "b_windows": 82.0,
-    }  # fmt: skip

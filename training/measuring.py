@@ -1,0 +1,237 @@
+"""What a checkpoint is worth on videos: the figures of each task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fourd_perception import checkpoint
+from fourd_perception.errors import InputError
+from fourd_perception.evaluation import metrics
+from training import datasets, scoring, tasks
+from training.config import DataConfig
+from training.data import split
+from training.datasets.labelled_video import NO_LABEL
+from training.datasets.prepared import PreparedVideos, Video
+
+PROTOCOLS = ("segments", "windows")
+_LATENCY_CLIPS = 5
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a split is measured.
+
+    protocol, views, stride: of action_recognition; stride is also the frames between the windows of
+    action_segmentation, 0 for half a window there and 1 here. compat: as published code counts.
+    """
+
+    protocol: str = "segments"
+    views: int = 5
+    stride: int = 0
+    compat: bool = False
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures by name (percent, if not said otherwise), and the counts they come from."""
+
+    figures: dict[str, Any]
+    confusion: NDArray[np.int64]
+    protocol: str
+
+
+def evaluate(
+    loaded: checkpoint.Checkpoint,
+    videos: PreparedVideos,
+    chosen: Sequence[Video],
+    options: Options,
+    *,
+    progress: bool = False,
+) -> Measured:
+    """Measure a model on some videos. Raises InputError if they have no truth."""
+    measure = {
+        "action_recognition": _recognition,
+        "action_segmentation": _frames,
+        "semantic_segmentation": _points,
+    }[loaded.card.task]
+    measured = measure(loaded, videos, chosen, options, progress)
+    if not measured.confusion.sum():
+        raise InputError(
+            "these videos have no truth (a challenge's test?): nothing to measure; "
+            "--submission writes a file to hand in"
+        )
+    return measured
+
+
+def _recognition(
+    loaded: checkpoint.Checkpoint,
+    videos: PreparedVideos,
+    chosen: Sequence[Video],
+    options: Options,
+    progress: bool,
+) -> Measured:
+    card, names = loaded.card, loaded.card.classes
+    truth = np.array([video.label for video in chosen])
+    figures: dict[str, Any] = {"video_accuracy": float("nan")}
+    counted = {}
+    for protocol in PROTOCOLS:
+        scores = scoring.video_scores(
+            loaded.model, videos, chosen, card.clip, card.preprocess,
+            protocol=protocol, views=options.views, stride=options.stride or 1, progress=progress,
+        )  # fmt: skip
+        counted[protocol] = metrics.label_confusion(
+            truth=truth, answers=scores.argmax(axis=1), classes=len(names), ignore=(NO_LABEL,)
+        )
+        figures[f"video_accuracy_{protocol}"] = metrics.accuracy(counted[protocol])
+        figures[f"per_class_{protocol}"] = _by_name(
+            names, metrics.per_class_accuracy(counted[protocol])
+        )
+    figures["video_accuracy"] = figures[f"video_accuracy_{options.protocol}"]
+    frames = card.clip.frames
+    return Measured(
+        figures,
+        counted[options.protocol],
+        f"video_accuracy: {options.protocol}. segments: {options.views} clips of {frames} frames "
+        f"by segments; windows: every window of {frames} frames, {options.stride or 1} apart; "
+        "mean softmax",
+    )
+
+
+def _frames(
+    loaded: checkpoint.Checkpoint,
+    videos: PreparedVideos,
+    chosen: Sequence[Video],
+    options: Options,
+    progress: bool,
+) -> Measured:
+    card = loaded.card
+    scores = scoring.frame_scores(
+        loaded.model, videos, chosen, card.clip, card.preprocess,
+        stride=options.stride, progress=progress,
+    )  # fmt: skip
+    answers = [one.argmax(axis=1) for one in scores]
+    truth = [videos.frame_labels(video) for video in chosen]
+    counted = metrics.label_confusion(
+        truth=np.concatenate(truth), answers=np.concatenate(answers),
+        classes=len(card.classes), ignore=(NO_LABEL,),
+    )  # fmt: skip
+    f1 = metrics.segment_f1(truth=truth, answers=answers, compat=options.compat)
+    return Measured(
+        {
+            "acc": metrics.frame_accuracy(truth=truth, answers=answers),
+            "edit": metrics.edit_score(truth=truth, answers=answers),
+            **{f"f1_{overlap}": value for overlap, value in f1.items()},
+            "per_class": _by_name(card.classes, metrics.per_class_accuracy(counted)),
+            "frames": int(counted.sum()),
+        },
+        counted,
+        f"windows of {card.clip.frames} frames, {options.stride or 'half of that'} apart, mean "
+        "softmax of a frame's windows; MS-TCN's metrics"
+        + (", the end of a last segment as in the public code" if options.compat else ""),
+    )
+
+
+def _points(
+    loaded: checkpoint.Checkpoint,
+    videos: PreparedVideos,
+    chosen: Sequence[Video],
+    options: Options,
+    progress: bool,
+) -> Measured:
+    card = loaded.card
+    counted = scoring.point_confusion(
+        loaded.model, videos, chosen, card.clip, card.preprocess, progress=progress
+    )
+    return Measured(
+        {
+            "miou": metrics.mean_iou(counted),
+            "point_accuracy": metrics.accuracy(counted),
+            "per_class_iou": _by_name(card.classes, metrics.per_class_iou(counted)),
+            "points": int(counted.sum()),
+        },
+        counted,
+        f"clips of {card.clip.frames} frames one after another, {card.preprocess.points} points "
+        "sampled; logits carried to every point of every frame by three-nearest interpolation; "
+        "mean over the classes that occur",
+    )
+
+
+def _by_name(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
+    return {name: round(float(v), 2) for name, v in zip(names, values) if not np.isnan(v)}
+
+
+def choose(
+    loaded: checkpoint.Checkpoint, videos: PreparedVideos, config: DataConfig, part: str
+) -> list[Video]:
+    """The videos of a part. Raises InputError if there is none, or the model was trained on one."""
+    card = loaded.card
+    names = tasks.label_names(videos, card.task)
+    if names != card.classes:
+        raise InputError(
+            f"{card.name} knows {len(card.classes)} classes ({', '.join(card.classes[:3])}, ...), "
+            f"{config.prepared} has {len(names)} ({', '.join(names[:3])}, ...): take its own data"
+        )
+    chosen = split(videos, config)[part]
+    if not chosen:
+        raise InputError(f"--split {part}: no videos; data.holdout names none")
+    seen = {video.group for video in chosen if _trained_on(card, config, video)}
+    if part != "train" and seen:
+        raise InputError(
+            f"--split {part}: {card.name} was trained on {', '.join(sorted(seen)[:5])}; "
+            "what it says of them is no figure"
+        )
+    return chosen
+
+
+def _trained_on(card: checkpoint.ModelCard, config: DataConfig, video: Video) -> bool:
+    told = card.trained_on
+    as_trained = replace(config, protocol=str(told.get("protocol", "")))
+    return (
+        told.get("dataset") == config.dataset
+        and datasets.split(as_trained, video) == "train"
+        and video.group in told.get("groups", ())
+    )
+
+
+def cost(loaded: checkpoint.Checkpoint) -> dict[str, float]:
+    """Parameters, in millions, and the milliseconds of one clip alone, the median of a few."""
+    card = loaded.card
+    clip = torch.rand(1, card.clip.frames, card.preprocess.points, 3)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(_LATENCY_CLIPS + 1):
+            started = time.perf_counter()
+            loaded.model(clip)
+            seconds.append(time.perf_counter() - started)
+    parameters = sum(one.numel() for one in loaded.model.parameters())
+    return {
+        "parameters_millions": round(parameters / 1e6, 3),
+        "clip_ms": round(1e3 * float(np.median(seconds[1:])), 1),
+    }
+
+
+def together(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """The figures of several checkpoints in one mapping.
+
+    runs: for each name (of an architecture, say) the figures of its runs, one for each seed. Keys
+    become <figure>_<name>, or stay where the name is ''; values the mean over the runs, with
+    <...>_std beside it where there are several. Figures by class are kept of single runs only.
+    """
+    figures: dict[str, Any] = {}
+    for name, found in runs.items():
+        suffix = f"_{name}" if name else ""
+        for figure, value in found[0].items():
+            if len(found) == 1:
+                figures[figure + suffix] = value
+            elif not isinstance(value, Mapping):
+                values = [float(run[figure]) for run in found]
+                figures[figure + suffix] = float(np.mean(values))
+                figures[f"{figure}{suffix}_std"] = float(np.std(values, ddof=1))
+    return figures
