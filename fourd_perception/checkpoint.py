@@ -6,6 +6,7 @@ A checkpoint is a safetensors file: no pickle is ever read. Its metadata has one
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ def save(path: str | Path, model: nn.Module, card: ModelCard, *, half: bool = Tr
     """Write weights and card to `path`, whole or not at all.
 
     half: matrices are kept in half precision; vectors (normalisation, biases) stay float32.
-    Raises CheckpointError if a weight is not finite, or too large for half precision.
+    Raises CheckpointError if a weight is not finite, or too large for half precision, and if the
+    file cannot be written.
     """
 
     def kept(tensor: Tensor) -> Tensor:
@@ -145,10 +147,19 @@ def _read(path: Path, weights: bool = True) -> tuple[ModelCard, dict[str, Tensor
 
 
 def _write(path: Path, state: dict[str, Tensor], card: ModelCard) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    content = serialize(state, {_METADATA_KEY: json.dumps(to_mapping(card))})
     temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(serialize(state, {_METADATA_KEY: json.dumps(to_mapping(card))}))
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path}: cannot be written ({error.strerror}); what was there is untouched: "
+            "make room, or make the folder writable, and try again"
+        ) from None
 
 
 def _refuse_not_finite(path: str | Path, state: dict[str, Tensor]) -> None:

@@ -6,6 +6,7 @@ a YAML file or of a checkpoint's metadata, ROS parameter descriptors, `--help` a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -129,6 +130,10 @@ def check(value: Any, kind: Any, parameter: Parameter | None, where: str) -> Any
 
 
 def _check_scalar(value: Any, kind: Any, parameter: Parameter | None, where: str) -> Any:
+    if kind is float and isinstance(value, str):
+        # YAML 1.1 has no number without a point: to it 1e-3, which all write, is a text.
+        with contextlib.suppress(ValueError):
+            value = float(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 2**1023 else math.inf
     if kind not in _SCALARS or type(value) is not kind:
@@ -155,10 +160,14 @@ def range_text(parameter: Parameter) -> str:
         return "one of " + ", ".join(parameter.choices)
     low, high = parameter.at_least, parameter.at_most
     if low is not None and high is not None:
-        return f"{low:g} to {high:g}"
+        return f"{_number(low)} to {_number(high)}"
     if low is not None:
-        return f"at least {low:g}"
-    return f"at most {high:g}" if high is not None else ""
+        return f"at least {_number(low)}"
+    return f"at most {_number(high)}" if high is not None else ""
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -175,13 +184,16 @@ def to_mapping(config: Any) -> dict[str, Any]:
 def load_yaml(
     config_class: type[Config], path: str | Path, overrides: tuple[str, ...] = ()
 ) -> Config:
-    """Read and check a YAML configuration file; `overrides` are 'dotted.name=value' texts."""
+    """Read and check a YAML configuration file; `overrides` are 'dotted.name=value' texts.
+
+    A key that stands twice is refused, and '1e-3' is a number where one is wanted, unlike in
+    PyYAML. Raises ConfigError.
+    """
     try:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no such date, no such character
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    document = _parsed(content, str(path)) or {}
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected a mapping of names to values, got {document!r}")
     for override in overrides:
@@ -194,12 +206,30 @@ def load_yaml(
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
                 raise ConfigError(f"--set {override}: '{parent}' is a value, not a section")
-        try:
-            section[last] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError) as error:
-            message = " ".join(str(error).split())
-            raise ConfigError(f"--set {override}: not YAML: {message}") from None
+        section[last] = _parsed(text, f"--set {override}")
     return from_mapping(config_class, document, str(path))
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """PyYAML takes the last of two equal keys, and says nothing, although YAML forbids them."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line, name = key.start_mark.line + 1, (key.tag, key.value)
+            if name in lines:
+                raise yaml.YAMLError(f"line {line}: '{key.value}' is in line {lines[name]} already")
+            lines[name] = line
+        return node
+
+
+def _parsed(text: str | bytes, where: str) -> Any:
+    """A YAML document of plain values. Raises ConfigError, whose message `where` opens."""
+    try:
+        return _EachKeyOnce(text if isinstance(text, str) else text.decode()).get_single_data()
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no such date, no such character
+        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
 
 
 def markdown_table(config_class: type) -> str:

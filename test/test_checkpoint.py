@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 
 import pytest
 import small_model
@@ -138,6 +139,25 @@ def test_negative_variances_are_refused(tmp_path):
     _rewrite(path, lambda state: state["layers.0.norm.running_var"].fill_(-1.0))
     with pytest.raises(CheckpointError, match=r"running_var' has negative variances"):
         checkpoint.load(path)
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_a_line(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(CheckpointError, match=r"file/a.safetensors: cannot be written \(.*exists"):
+        small_model.save(tmp_path / "file" / "a.safetensors")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path):
+    path = small_model.save(tmp_path / "a.safetensors")
+    before = path.read_bytes()
+    for write in (small_model.save, lambda path: checkpoint.replace_card(path, small_model.card())):
+        (tmp_path / "a.safetensors.part").symlink_to("/dev/full")
+        with pytest.raises(CheckpointError, match="No space left.*is untouched") as caught:
+            write(path)
+        assert "\n" not in str(caught.value)
+        assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+    assert path.read_bytes() == before
 
 
 def test_another_card_leaves_the_weights_as_they_are(tmp_path):

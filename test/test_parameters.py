@@ -83,6 +83,14 @@ def test_values_come_through_with_their_types() -> None:
     assert type(config.crop[0]) is float
 
 
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", ".001", "+0.001", "10e-4"])
+def test_every_way_to_write_a_number_is_taken(tmp_path: Path, text: str) -> None:
+    # To YAML 1.1 the first two and the last one are texts.
+    (tmp_path / "file.yaml").write_text(f"scale: {text}\ncrop: [{text}, 1e2]\n")
+    assert load_yaml(Example, tmp_path / "file.yaml") == Example(scale=0.001, crop=(0.001, 100.0))
+    assert load_yaml(Example, tmp_path / "file.yaml", (f"scale={text}",)).scale == 0.001
+
+
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
@@ -99,6 +107,10 @@ def test_values_come_through_with_their_types() -> None:
         ({"frames": True}, "file.yaml: frames: expected int, got True"),
         ({"frames": None}, "file.yaml: frames: expected int, got None"),
         ({"scale": True}, "file.yaml: scale: expected float, got True"),
+        ({"scale": "1e-3x"}, "file.yaml: scale: expected float, got '1e-3x'"),
+        ({"scale": "nan"}, "file.yaml: scale: expected a finite number, got nan"),
+        ({"scale": "-1e3"}, "file.yaml: scale: expected at least 0, got -1000.0"),
+        ({"frames": "1e1"}, "file.yaml: frames: expected int, got '1e1'"),
         ({"overlay": 1}, "file.yaml: overlay: expected bool, got 1"),
         ({"name": 7}, "file.yaml: name: expected str, got 7"),
         ({"frames": 0}, "file.yaml: frames: expected 1 to 256, got 0"),
@@ -206,6 +218,19 @@ class TestYaml:
         [
             ("frames: 0", (), r"file\.yaml: frames: expected 1 to 256, got 0"),
             ("frames: [", (), r"file\.yaml: not YAML: .*line 1"),
+            (
+                "frames: 3\nscale: 2\nframes: 4",
+                (),
+                r"file\.yaml: not YAML: line 3: 'frames' is in line 1 already",
+            ),
+            (
+                "camera:\n  rate: 10\n  rate: 20",
+                (),
+                r"file\.yaml: not YAML: line 3: 'rate' is in line 2 already",
+            ),
+            ("notes: {a: {b: 1, b: 1}}", (), "'b' is in line 1 already"),
+            ("", ("camera={rate: 1, rate: 2}",), r"--set camera=.*: not YAML: .*'rate' is in line"),
+            ("", ("frames=\udcff",), r"--set frames=.*: not YAML: "),
             ("name: 2026-13-45", (), r"file\.yaml: not YAML: month must be in 1\.\.12"),
             (b"\xff\xfe\xfa", (), r"file\.yaml: not YAML: "),
             ("!!python/object/apply:os.system [ls]", (), r"file\.yaml: not YAML: "),
@@ -224,6 +249,12 @@ class TestYaml:
         with pytest.raises(ConfigError, match=message) as caught:
             load_yaml(Example, self.write(tmp_path, text), overrides)
         assert "\n" not in str(caught.value)
+
+    def test_a_key_that_replaces_one_of_a_merged_section_is_no_second_one(
+        self, tmp_path: Path
+    ) -> None:
+        path = self.write(tmp_path, "notes: {usual: &usual {x: 1, y: 2}, mine: {<<: *usual, x: 3}}")
+        assert load_yaml(Example, path).notes["mine"] == {"x": 3, "y": 2}
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"gone\.yaml: cannot be read: No such file"):
@@ -250,7 +281,10 @@ def test_the_table_says_what_is_required_and_what_is_changeable() -> None:
         model: str = param(dataclasses.MISSING, "the checkpoint")
         min_score: float = param(0.5, "less is not believed", at_most=1, changeable=True)
 
-    Node.__annotations__.update(model=str, min_score=float)
+        seed: int = param(0, "of chance", at_least=0, at_most=2**31 - 1)
+
+    Node.__annotations__.update(model=str, min_score=float, seed=int)
     table = markdown_table(Node)
     assert re.search(r"`model` \| required \|", table)
     assert re.search(r"at most 1 \| less is not believed \(changeable\)", table)
+    assert "0 to 2147483647" in table

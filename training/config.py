@@ -123,6 +123,25 @@ class OptimiserConfig:
                 f"final_learning_rate: {self.final_learning_rate:g} is above the peak, "
                 f"learning_rate {self.learning_rate:g}"
             )
+        if self.kind != "sgd" and self.momentum != OptimiserConfig.momentum:
+            raise ValueError("momentum: it is for kind 'sgd'")
+        if self.schedule != "steps" and self.gamma != OptimiserConfig.gamma:
+            raise ValueError("gamma: it is for schedule 'steps'")
+
+    def check_epochs(self, epochs: int) -> None:
+        """Raises ValueError if the schedule is longer than a run of so many epochs.
+
+        A warm-up of the default length is let pass, so that a run may be cut to one epoch.
+        """
+        if self.milestones and self.milestones[-1] > epochs:
+            raise ValueError(
+                f"optimiser: milestones: {self.milestones[-1]} is beyond the run's {epochs} epochs"
+            )
+        if self.warmup_epochs > max(epochs, OptimiserConfig.warmup_epochs):
+            raise ValueError(
+                f"optimiser: warmup_epochs: {self.warmup_epochs:g} are more than "
+                f"the run's {epochs} epochs"
+            )
 
 
 @dataclass(frozen=True)
@@ -136,6 +155,9 @@ class ComputeConfig:
         "float32", "of the products while training; float16 needs a GPU",
         choices=("float32", "bfloat16", "float16"),
     )  # fmt: skip
+    loader_threads: int = param(
+        2, "threads that make batches ahead of their use", at_least=1, at_most=64
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +180,12 @@ class FinetuneConfig:
     compute: ComputeConfig = param(ComputeConfig(), "device and precision")
     task: str = param("action_recognition", "what is labelled: videos, frames or points",
                       choices=TASKS)  # fmt: skip
-    seed: int = param(0, "seed of everything random", at_least=0)
+    seed: int = param(0, "seed of everything random", at_least=0, at_most=2**31 - 1)
     threads: int = param(0, "CPU threads; 0: as many as there are cores", at_least=0)
     fast_products: bool = param(
         False, "let a CPU that can compute float32 matrix products in bfloat16 do so while training"
     )
     validate_every: int = param(5, "epochs between looks at the hold-out", at_least=1)
+
+    def __post_init__(self) -> None:
+        self.optimiser.check_epochs(self.epochs)

@@ -2,27 +2,69 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections import Counter
 from pathlib import Path
 
 from fourd_perception.errors import InputError
 from training import datasets
 from training.config import DataConfig
-from training.datasets.prepared import PrepareConfig, PreparedVideos, Video, prepare
+from training.datasets.labelled_video import DataSet
+from training.datasets.prepared import (
+    PrepareConfig,
+    PreparedVideos,
+    Video,
+    names_digest,
+    prepare,
+)
 
 
-def open_videos(config: DataConfig, workers: int = 2) -> PreparedVideos:
-    """The prepared videos; made first if they are not there. Raises InputError on other ones."""
+def open_videos(
+    config: DataConfig, workers: int = 0, *, alone: bool = True, compare: bool = False
+) -> PreparedVideos:
+    """The prepared videos; made first if they are not there, with remarks on standard error.
+
+    workers: processes that read; 0: one for each core. alone: whether they may be made here; the
+    processes of torchrun would wait for one another for hours. compare: look at the release, too,
+    whether it is what they were made of (and leave the remarks to the caller, who has it). Raises
+    InputError on videos of another choice.
+    """
     made_of = datasets.made_of(config)
-    if not Path(config.prepared).exists():
+    folder = Path(config.prepared)
+    if not folder.exists():
+        if not alone:
+            raise InputError(
+                f"{folder}: not there; make it before several processes train on it, by "
+                "training/prepare.py"
+            )
+        data_set = datasets.open_data_set(config)
         kept = PrepareConfig(config.points_at_most, config.image_size)
-        prepare(datasets.open_data_set(config), config.prepared, made_of, kept, workers)
-    videos = PreparedVideos(config.prepared)
+        prepare(data_set, folder, made_of, kept, workers or os.cpu_count() or 1)
+        if not compare:
+            print(*(f"note: {line}" for line in remarks(data_set)), sep="\n", file=sys.stderr)
+    videos = PreparedVideos(folder)
     if videos.made_of != made_of:
         raise InputError(
-            f"{config.prepared}: made of {videos.made_of}, the configuration asks for {made_of}: "
+            f"{folder}: made of {videos.made_of}, the configuration asks for {made_of}: "
             "name another folder in data.prepared, or delete this one"
         )
+    if compare and names_digest(datasets.open_data_set(config)) != videos.sources:
+        raise InputError(
+            f"{folder}: made of other recordings than {config.root} holds now; delete the folder "
+            "to make it anew, or name another in data.prepared"
+        )
     return videos
+
+
+def remarks(data_set: DataSet) -> list[str]:
+    """What somebody who uses the data set should read; counts that are not the owners' first."""
+    found = Counter(source.split for source in data_set.sources)
+    return [
+        f"{part}: {found[part]} recordings; the release has {expected}"
+        for part, expected in data_set.expected.items()
+        if found[part] != expected
+    ] + list(data_set.remarks)
 
 
 def split(videos: PreparedVideos, config: DataConfig) -> dict[str, list[Video]]:

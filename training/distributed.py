@@ -2,8 +2,8 @@
 
 Each process takes its share of every batch. Gradients, weighed by the shares, are summed, and so
 are the batch norms' statistics (`fourd_perception.models.synchronised`). A step is that of one
-process with the whole batch, but for rounding. A loss across a batch's samples, as contrastive ones
-are, sees the process's own share only.
+process with the whole batch, but for rounding. A loss across a batch's samples has to gather them
+itself, as `training.losses` does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Measure a checkpoint on a split: python training/evaluate.py --model FILE --config YAML
 
 action_recognition: both ways of cutting a video are measured, clips by segments (VG4D's test) and
-every window (what a robot's sliding window sees; PSTNet's test); `video_accuracy` is the one named
-by --protocol. action_segmentation: accuracy of frames, edit score and F1 of segments (MS-TCN's).
+every window (what a robot's sliding window sees; PSTNet's test); `video_accuracy` is the first's.
+action_segmentation: accuracy of frames, edit score and F1 of segments (MS-TCN's).
 semantic_segmentation: mean intersection over union of all points of all frames.
 
 Several checkpoints go into one result as NAME=FILE; of files with one name, one for each seed, the
@@ -35,6 +35,7 @@ from training import confusion, scoring
 from training.config import FinetuneConfig
 from training.data import open_videos
 from training.datasets.prepared import PreparedVideos, Video
+from training.distributed import device_of
 from training.measuring import PROTOCOLS, Measured, Options, choose, cost, evaluate, together
 from training.submission import CHALLENGES, Submission
 
@@ -94,8 +95,14 @@ def main() -> int:
     if config.threads:
         torch.set_num_threads(config.threads)
     videos = open_videos(config.data)
-    options = Options(arguments.protocol, arguments.views, arguments.stride, arguments.compat)
-    models = [(name, file, checkpoint.load(file)) for name, file in map(_named, arguments.model)]
+    protocols = (arguments.protocol,) if arguments.protocol else PROTOCOLS
+    options = Options(protocols, arguments.views, arguments.stride, arguments.compat)
+    for path in (arguments.results, arguments.plot):
+        _check_writable(path)  # before the hours of measuring
+    device = device_of(config.compute.device)
+    models = [
+        (name, file, checkpoint.load(file, device)) for name, file in map(_named, arguments.model)
+    ]
     if len(models) > 1 and (arguments.submission or arguments.plot):
         raise InputError("--submission, --plot: they are of one model; give one --model")
     runs: dict[str, list[dict[str, Any]]] = {}
@@ -111,6 +118,7 @@ def main() -> int:
             _record(file, loaded.card, measured, arguments.split)
     figures = {**together(runs), "videos": len(chosen)}
     cards = [loaded.card for _, _, loaded in models]
+    _show(figures, arguments.json)
     if arguments.plot:
         confusion.draw(measured.confusion, cards[0].classes, arguments.plot)
     if arguments.results:
@@ -123,7 +131,6 @@ def main() -> int:
             seeds=sorted({int(card.trained_on.get("seed", 0)) for card in cards}),
             figures=figures,
         )
-    _show(figures, arguments.json)
     return 0
 
 
@@ -134,8 +141,24 @@ def _record(file: str, card: checkpoint.ModelCard, measured: Measured, part: str
         "action_segmentation": {one: one for one in ("acc", "edit", "f1_10", "f1_25", "f1_50")},
         "semantic_segmentation": {"miou": "miou"},
     }[card.task]
-    found = {f"{part}_{short}": round(measured.figures[name], 2) for name, short in kept.items()}
+    found = {
+        f"{part}_{short}": round(measured.figures[name], 2)
+        for name, short in kept.items()
+        if name in measured.figures
+    }
     checkpoint.replace_card(file, replace(card, accuracy={**card.accuracy, **found}))
+
+
+def _check_writable(path: str | None) -> None:
+    if path is None:
+        return
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        trial = Path(path + ".part")
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); name another") from None
 
 
 def _show(figures: dict[str, Any], as_json: bool) -> None:
@@ -159,14 +182,14 @@ def _arguments() -> argparse.ArgumentParser:
         help="replace a value of the file; repeatable",
     )  # fmt: skip
     parser.add_argument("--split", choices=("train", "holdout", "test"), default="test")
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="segments",
-                        help="videos: which of the two `video_accuracy` is")  # fmt: skip
+    parser.add_argument("--protocol", choices=PROTOCOLS,
+                        help="videos: measure one way alone (default: both)")  # fmt: skip
     parser.add_argument("--views", type=counting, default=5,
                         help="videos: clips by segments of each")  # fmt: skip
     parser.add_argument("--stride", type=whole, default=0,
                         help="frames between windows; 0: one, or half a window")  # fmt: skip
     parser.add_argument("--compat", action="store_true",
-                        help="count as the public code does, for published figures")  # fmt: skip
+                        help="end a last segment as published code does")  # fmt: skip
     parser.add_argument("--submission", metavar="NPY",
                         help="write the challenge's file of answers instead")  # fmt: skip
     parser.add_argument("--plot", metavar="PNG", help="draw the confusion matrix")

@@ -1,15 +1,17 @@
 """Train a model on labelled videos: python training/finetune.py --config config/training/....yaml
 
 The run lives in out/train/<name>: state.pt (from which it goes on if it was stopped),
-metrics.jsonl, TensorBoard events, and at the end <name>.safetensors, which the nodes take.
+metrics.jsonl, TensorBoard events, and at the end <name>.safetensors, which the nodes take. With
+--init it begins with the encoder that training/pretrain.py has trained without labels.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,12 +28,16 @@ from fourd_perception import checkpoint, models
 from fourd_perception.errors import InputError, command
 from fourd_perception.models import VideoModel
 from fourd_perception.parameters import load_yaml, to_mapping
-from training import scoring, tasks
+from training import initial_weights, scoring, tasks
 from training.config import FinetuneConfig
 from training.data import open_videos, split
 from training.datasets.labelled_video import NO_LABEL
 from training.datasets.prepared import PreparedVideos, Video
 from training.distributed import Processes, joined
+from training.folder_lock import locked
+from training.identity import identity
+from training.pretrain_config import PretrainConfig
+from training.records import written
 from training.trainer import Batch, Trainer
 from training.transforms import Clip, augment, cut_clip, segment_indices, window_indices
 
@@ -50,13 +56,13 @@ def build_model(config: FinetuneConfig, classes: int) -> tuple[VideoModel, dict[
     return model, sizes
 
 
-def clips_in_epoch(chosen: Sequence[Video], config: FinetuneConfig) -> int:
+def clips_in_epoch(chosen: Sequence[Video], config: FinetuneConfig | PretrainConfig) -> int:
     """How many clips an epoch has."""
     sampling = config.sampling
     return max(1, round(len(chosen) * sampling.clips_per_video * sampling.epoch_share))
 
 
-def batches_in_epoch(chosen: Sequence[Video], config: FinetuneConfig) -> int:
+def batches_in_epoch(chosen: Sequence[Video], config: FinetuneConfig | PretrainConfig) -> int:
     """How many batches an epoch is cut into."""
     return max(1, clips_in_epoch(chosen, config) // config.batch_size)
 
@@ -80,7 +86,7 @@ def epoch_batches(
 
     def cut(number: int) -> tuple[Clip, Video]:
         video = chosen[number % len(chosen)]
-        random = np.random.default_rng([config.seed, epoch, number])
+        random = np.random.default_rng([config.seed, epoch, number + 1])  # 0 is the order's
         as_window = random.random() < config.sampling.window_share
         if as_window or config.task != "action_recognition":
             speed = config.sampling.speed ** random.uniform(-1, 1)
@@ -92,6 +98,12 @@ def epoch_batches(
 
     def make(numbers: NDArray[np.int64]) -> Batch:
         pairs = [cut(number) for number in alone_or_shared.shard(numbers.tolist())]
+        if all(clip.is_empty for clip, _ in pairs):
+            raise InputError(
+                f"no point of {', '.join(video.name for _, video in pairs)[:80]} is inside of "
+                f"preprocess.crop {list(config.preprocess.crop)}: is it in metres, of the camera's "
+                "own frame?"
+            )
         points = np.stack([clip.points for clip, _ in pairs])
         labels = np.stack([tasks.labels(clip, video, config.task) for clip, video in pairs])
         names = tuple(video.name for _, video in pairs)
@@ -101,25 +113,43 @@ def epoch_batches(
     return [partial(make, part) for part in np.array_split(order, batches_in_epoch(chosen, config))]
 
 
-def finetune(config: FinetuneConfig, folder: Path, *, fresh: bool = False) -> Path:
+def finetune(
+    config: FinetuneConfig, folder: Path, *, fresh: bool = False, init: Path | None = None
+) -> Path:
     """Train to the end; returns the checkpoint's path.
 
     Goes on from `folder/state.pt` if it is there, unless `fresh`. Under torchrun, in all processes.
+    init: a file of `initial_weights` that the encoder begins with. Raises InputError if it does not
+    fit, before anything is trained.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    with joined(config.compute.device) as processes:
+    with (
+        joined(config.compute.device) as processes,
+        locked(folder) if processes.is_main else nullcontext(),
+    ):
         with processes.main_first():
-            videos = open_videos(config.data)
-        return _finetune(config, folder, videos, fresh, processes)
+            videos = open_videos(config.data, alone=processes.world == 1)
+        return _finetune(config, folder, videos, fresh, init, processes)
 
 
 def _finetune(
-    config: FinetuneConfig, folder: Path, videos: PreparedVideos, fresh: bool, processes: Processes
+    config: FinetuneConfig,
+    folder: Path,
+    videos: PreparedVideos,
+    fresh: bool,
+    init: Path | None,
+    processes: Processes,
 ) -> Path:
     parts = split(videos, config.data)
     classes = tasks.label_names(videos, config.task)
     model, sizes = build_model(config, len(classes))
+    if not any(tasks.labelled(video, config.task) for video in parts["train"]):
+        raise InputError(
+            f"{config.data.prepared}: none of {len(parts['train'])} training videos has a label "
+            f"for {config.task}: take another task or data set"
+        )
+    begun = None if init is None else begin_with(model, init, config, sizes, processes.is_main)
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         torch.set_float32_matmul_precision("medium" if config.fast_products else "highest")
@@ -135,26 +165,57 @@ def _finetune(
         epochs=config.epochs,
         steps_per_epoch=-(-batches_in_epoch(parts["train"], config) // config.optimiser.accumulate),
         seed=config.seed,
-        identity=json.dumps([to_mapping(config), sizes, classes, len(videos.videos)]),
+        identity=identity(
+            config, sizes=sizes, classes=classes, videos=len(videos.videos), initial_weights=begun
+        ),
         compute=config.compute, processes=processes,
     )  # fmt: skip
+    path = folder / f"{config.name}.safetensors"
     if fresh:
-        run.forget()
-    if run.resume() and processes.is_main:
+        run.forget(path)
+    resumed = run.resume()
+    if path.exists() and run.epoch < config.epochs:
+        raise InputError(
+            f"{path}: a run that is not finished would replace it; "
+            "use another --out to keep it; --fresh starts anew and deletes it"
+        )
+    if path.exists():
+        if processes.is_main:
+            print(f"finished already: {path}")
+        return path
+    if resumed and processes.is_main:
         print(f"going on from epoch {run.epoch} of {config.epochs} in {folder}")
     if processes.is_main:
-        (folder / "config.yaml").write_text(yaml.safe_dump(to_mapping(config), sort_keys=False))
+        with written(folder / "config.yaml") as part:
+            part.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False), encoding="utf-8")
     run.fit(lambda epoch: epoch_batches(videos, parts["train"], config, epoch, processes), validate)
-    path = folder / f"{config.name}.safetensors"
     if processes.is_main:
-        card = model_card(config, sizes, classes, parts["train"])
-        checkpoint.save(path, run.result, card)
+        card = model_card(config, sizes, classes, parts["train"], init)
+        # Under its name only when it is measured: what has that name is finished.
+        new = path.with_name(path.name + ".new")
+        checkpoint.save(new, run.result, card)
         # Of the weights as they are in the file, in half precision.
-        loaded = checkpoint.load(path).model
+        loaded = checkpoint.load(new, processes.device).model
         figures = tasks.holdout_figures(loaded, videos, parts["holdout"], config)
-        checkpoint.replace_card(path, replace(card, accuracy=figures))
+        checkpoint.replace_card(new, replace(card, accuracy=figures))
+        new.replace(path)
         print(path)
     return path
+
+
+def begin_with(
+    model: VideoModel, init: Path, config: FinetuneConfig, sizes: dict[str, object], says: bool
+) -> str:
+    """Give a model the weights of a file, but for its classifier; returns the file's digest.
+
+    says: whether to print how many tensors were taken. Raises InputError as
+    `initial_weights.load_into`.
+    """
+    loaded = initial_weights.load_into(model, init, config.architecture, sizes, config.preprocess)
+    if says:
+        kept = f"; not in it, so left as they are: {', '.join(loaded.kept)}" if loaded.kept else ""
+        print(f"{len(loaded.taken)} tensors taken from {init}{kept}")
+    return hashlib.sha256(init.read_bytes()).hexdigest()
 
 
 def model_card(
@@ -162,8 +223,13 @@ def model_card(
     sizes: dict[str, object],
     classes: tuple[str, ...],
     train: Sequence[Video],
+    init: Path | None = None,
 ) -> checkpoint.ModelCard:
     """What the run's checkpoint says of itself."""
+    begun: dict[str, object] = {}
+    if init is not None:
+        first = initial_weights.read_card(init)
+        begun = {"initial_weights": {"name": first.name, **first.trained_on}}
     return checkpoint.ModelCard(
         name=config.name,
         architecture=config.architecture,
@@ -179,6 +245,7 @@ def model_card(
             "groups": sorted({video.group for video in train}),
             "epochs": config.epochs,
             "seed": config.seed,
+            **begun,
         },
         accuracy={},
     )
@@ -195,12 +262,17 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("--out", help="the run's folder; default out/train/<name>")
     parser.add_argument(
-        "--fresh", action="store_true", help="start anew, forgetting the run in the folder"
-    )
+        "--fresh", action="store_true",
+        help="start anew, deleting the run in the folder and its checkpoint",
+    )  # fmt: skip
+    parser.add_argument(
+        "--init", type=Path, metavar="FILE",
+        help="begin with this encoder, <name>_points.safetensors of training/pretrain.py",
+    )  # fmt: skip
     arguments = parser.parse_args()
     config = load_yaml(FinetuneConfig, arguments.config, tuple(arguments.overrides))
     folder = Path(arguments.out or Path("out/train") / config.name)
-    finetune(config, folder, fresh=arguments.fresh)
+    finetune(config, folder, fresh=arguments.fresh, init=arguments.init)
     return 0
 
 

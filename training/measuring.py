@@ -28,11 +28,12 @@ _LATENCY_CLIPS = 5
 class Options:
     """How a split is measured.
 
-    protocol, views, stride: of action_recognition; stride is also the frames between the windows of
-    action_segmentation, 0 for half a window there and 1 here. compat: as published code counts.
+    protocols: of action_recognition, the first is `video_accuracy`. views: its clips by segments.
+    stride: frames between its windows, and clip frames between those of action_segmentation; 0 for
+    1 here and half a window there. compat: a last segment ends as in published code.
     """
 
-    protocol: str = "segments"
+    protocols: tuple[str, ...] = PROTOCOLS
     views: int = 5
     stride: int = 0
     compat: bool = False
@@ -61,13 +62,12 @@ def evaluate(
         "action_segmentation": _frames,
         "semantic_segmentation": _points,
     }[loaded.card.task]
-    measured = measure(loaded, videos, chosen, options, progress)
-    if not measured.confusion.sum():
+    if not any(tasks.labelled(video, loaded.card.task) for video in chosen):
         raise InputError(
             "these videos have no truth (a challenge's test?): nothing to measure; "
             "--submission writes a file to hand in"
         )
-    return measured
+    return measure(loaded, videos, chosen, options, progress)
 
 
 def _recognition(
@@ -79,9 +79,10 @@ def _recognition(
 ) -> Measured:
     card, names = loaded.card, loaded.card.classes
     truth = np.array([video.label for video in chosen])
+    known = truth != NO_LABEL
     figures: dict[str, Any] = {"video_accuracy": float("nan")}
     counted = {}
-    for protocol in PROTOCOLS:
+    for protocol in options.protocols:
         scores = scoring.video_scores(
             loaded.model, videos, chosen, card.clip, card.preprocess,
             protocol=protocol, views=options.views, stride=options.stride or 1, progress=progress,
@@ -90,17 +91,24 @@ def _recognition(
             truth=truth, answers=scores.argmax(axis=1), classes=len(names), ignore=(NO_LABEL,)
         )
         figures[f"video_accuracy_{protocol}"] = metrics.accuracy(counted[protocol])
+        top = min(5, len(names))
+        figures[f"top{top}_accuracy_{protocol}"] = metrics.top_k_accuracy(
+            scores[known], truth[known], top
+        )
+        figures[f"calibration_error_{protocol}"] = metrics.expected_calibration_error(
+            scores[known], truth[known]
+        )
         figures[f"per_class_{protocol}"] = _by_name(
             names, metrics.per_class_accuracy(counted[protocol])
         )
-    figures["video_accuracy"] = figures[f"video_accuracy_{options.protocol}"]
+    figures["video_accuracy"] = figures[f"video_accuracy_{options.protocols[0]}"]
     frames = card.clip.frames
     return Measured(
         figures,
-        counted[options.protocol],
-        f"video_accuracy: {options.protocol}. segments: {options.views} clips of {frames} frames "
-        f"by segments; windows: every window of {frames} frames, {options.stride or 1} apart; "
-        "mean softmax",
+        counted[options.protocols[0]],
+        f"video_accuracy: {options.protocols[0]}. segments: {options.views} clips of {frames} "
+        f"frames by segments; windows: every window of {frames} frames, {options.stride or 1} "
+        "apart; mean softmax",
     )
 
 
@@ -180,8 +188,9 @@ def choose(
         )
     chosen = split(videos, config)[part]
     if not chosen:
-        raise InputError(f"--split {part}: no videos; data.holdout names none")
-    seen = {video.group for video in chosen if _trained_on(card, config, video)}
+        why = "data.holdout names none" if part == "holdout" else "the data set has none there"
+        raise InputError(f"--split {part}: no videos; {why}")
+    seen = _trained_on(card, config, chosen)
     if part != "train" and seen:
         raise InputError(
             f"--split {part}: {card.name} was trained on {', '.join(sorted(seen)[:5])}; "
@@ -190,25 +199,35 @@ def choose(
     return chosen
 
 
-def _trained_on(card: checkpoint.ModelCard, config: DataConfig, video: Video) -> bool:
+def _trained_on(
+    card: checkpoint.ModelCard, config: DataConfig, chosen: Sequence[Video]
+) -> set[str]:
+    """The groups of which a model has seen some of the chosen videos."""
     told = card.trained_on
+    if told.get("dataset") != config.dataset:
+        return set()
+    groups = set(told.get("groups", ()))
+    if not datasets.has_protocols(config):
+        return groups & {video.group for video in chosen}
+    # A group, such as a performer, may be on both sides of a protocol: of other cameras, say.
     as_trained = replace(config, protocol=str(told.get("protocol", "")))
-    return (
-        told.get("dataset") == config.dataset
-        and datasets.split(as_trained, video) == "train"
-        and video.group in told.get("groups", ())
-    )
+    return {
+        video.group
+        for video in chosen
+        if video.group in groups and datasets.split(as_trained, video) == "train"
+    }
 
 
 def cost(loaded: checkpoint.Checkpoint) -> dict[str, float]:
     """Parameters, in millions, and the milliseconds of one clip alone, the median of a few."""
     card = loaded.card
-    clip = torch.rand(1, card.clip.frames, card.preprocess.points, 3)
+    device = next(loaded.model.parameters()).device
+    clip = torch.rand(1, card.clip.frames, card.preprocess.points, 3).to(device)
     seconds = []
     with torch.inference_mode():
         for _ in range(_LATENCY_CLIPS + 1):
             started = time.perf_counter()
-            loaded.model(clip)
+            loaded.model(clip).cpu()  # waits for a GPU
             seconds.append(time.perf_counter() - started)
     parameters = sum(one.numel() for one in loaded.model.parameters())
     return {

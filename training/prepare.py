@@ -20,27 +20,13 @@ from fourd_perception.parameters import load_yaml
 from fourd_perception.tools.arguments import counting
 from training import datasets
 from training.config import DataConfig, FinetuneConfig
-from training.data import open_videos, split
-from training.datasets.labelled_video import DataSet
+from training.data import open_videos, remarks, split
 from training.datasets.prepared import PreparedVideos
 
 
 def counts(videos: PreparedVideos, config: DataConfig) -> dict[str, int]:
     """How many videos each part has: train, holdout, test."""
     return {part: len(chosen) for part, chosen in split(videos, config).items() if chosen}
-
-
-def remarks(data_set: DataSet, found: dict[str, int]) -> list[str]:
-    """What somebody who uses the data set should read; counts that are not the owners' first.
-
-    Held-out videos count as training videos, of which they are a part.
-    """
-    found = {"train": found.get("train", 0) + found.get("holdout", 0), "test": found.get("test", 0)}
-    return [
-        f"{part}: {found[part]} videos; the release has {expected}"
-        for part, expected in data_set.expected.items()
-        if found.get(part) != expected
-    ] + list(data_set.remarks)
 
 
 @command
@@ -59,9 +45,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     config = load_yaml(FinetuneConfig, arguments.config, tuple(arguments.overrides)).data
-    data_set = datasets.open_data_set(config)
     folder = Path(config.prepared)
-    videos = open_videos(config, arguments.workers)
+    videos = open_videos(config, arguments.workers, compare=True)
     size = sum(path.stat().st_size for path in folder.iterdir())
     summary = {
         "folder": str(folder),
@@ -71,13 +56,13 @@ def main() -> int:
         "point_classes": len(videos.point_classes),
         "bytes": size,
     }
-    lines = remarks(data_set, counts(videos, config))
+    lines = remarks(datasets.open_data_set(config))
     if arguments.json:
         print(json.dumps({**summary, "remarks": lines}))
     else:
         parts = ", ".join(f"{part} {count}" for part, count in counts(videos, config).items())
         print(f"{folder}: {parts} videos, {summary['frames']} frames, {size / 2**20:.1f} MiB")
-        print("\n".join(f"note: {line}" for line in lines))
+        print(*(f"note: {line}" for line in lines), sep="\n")
     return 0
 
 

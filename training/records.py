@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from tqdm import tqdm
 from fourd_perception.errors import InputError
 
 FILE_NAME = "metrics.jsonl"
+_LONG = 5.0
+"""Seconds without a word, after which what goes on is said."""
 
 
 def read_records(folder: Path, up_to: float = math.inf) -> list[dict[str, Any]]:
@@ -106,6 +109,22 @@ class Progress:
         """A step of an epoch, counted from 1, is done."""
         self._bar.set_description(f"epoch {epoch} loss {loss:.3f}", refresh=False)
         self._bar.update()
+
+    @contextlib.contextmanager
+    def validating(self, epoch: int) -> Iterator[None]:
+        """Say so if it takes long."""
+        timer = threading.Timer(_LONG, self._say_validating, [epoch])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _say_validating(self, epoch: int) -> None:
+        self._bar.set_description(f"epoch {epoch} validating")
+        if self._lines:
+            print(f"epoch {epoch} of {self._epochs}: validating ...", file=sys.stderr, flush=True)
 
     def epoch(self, epoch: int, figures: dict[str, float]) -> None:
         """An epoch is done."""

@@ -15,7 +15,7 @@ from fourd_perception.models import VideoModel
 from fourd_perception.ops.interpolate import interpolate
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
-from training.datasets.labelled_video import NO_POINT_LABEL
+from training.datasets.labelled_video import NO_LABEL, NO_POINT_LABEL
 from training.datasets.prepared import PreparedVideos, Video
 from training.transforms import covering_windows, cut_clip, every_window, segment_indices
 
@@ -89,22 +89,21 @@ def frame_scores(
 ) -> list[NDArray[np.float64]]:
     """For each video (frames, classes) float64: the mean softmax of the windows that hold a frame.
 
-    stride: frames between windows; 0: half a window. A frame that is in no window, because the
-    clips take only every n-th, has the scores of the nearest one that is.
+    stride: clip frames between windows; 0: half a window. Every frame is in a window: where the
+    clips take only every n-th, there are windows for those between.
     """
     step = video_step(videos, clip)
+    apart = min(stride or max(1, clip.frames // 2), clip.frames) * step
 
     def cuts(_: int, video: Video) -> Sequence[NDArray[np.int64]]:
-        return covering_windows(
-            video.frames, clip.frames, step, stride or max(1, clip.frames * step // 2)
-        )
+        return covering_windows(video.frames, clip.frames, step, apart)
 
     totals = [np.zeros((video.frames, len(videos.classes))) for video in chosen]
     for number, indices, logits, _ in _answers(
         model, videos, chosen, cuts, preprocess, seed, progress
     ):
         np.add.at(totals[number], indices, torch.softmax(logits, -1).double().numpy())
-    return [_filled(total) for total in totals]
+    return [total / total.sum(axis=1, keepdims=True) for total in totals]
 
 
 def point_classes(
@@ -137,7 +136,7 @@ def point_classes(
         model, videos, chosen, cuts, preprocess, seed, progress
     ):
         for at, index in enumerate(indices.tolist()):
-            everywhere = videos.frame(chosen[number], index).points
+            everywhere = videos.frame(chosen[number], index, with_image=False).points
             if (number, index) in seen or not len(everywhere):
                 continue
             seen.add((number, index))
@@ -162,7 +161,7 @@ def point_confusion(
     for number, index, answers in point_classes(
         model, videos, chosen, clip, preprocess, share=share, progress=progress
     ):
-        truth = videos.frame(chosen[number], index).point_labels
+        truth = videos.frame(chosen[number], index, with_image=False).point_labels
         if truth is not None:
             counts += metrics.label_confusion(
                 truth=truth, answers=answers, classes=classes, ignore=(NO_POINT_LABEL,)
@@ -171,9 +170,10 @@ def point_confusion(
 
 
 def accuracy(scores: NDArray[np.float64], chosen: Sequence[Video]) -> float:
-    """Percent of the videos whose best class is theirs."""
+    """Percent of the labelled videos whose best class is theirs."""
     labels = np.array([video.label for video in chosen])
-    return float(100 * (scores.argmax(axis=1) == labels).mean())
+    right = (scores.argmax(axis=1) == labels)[labels != NO_LABEL]
+    return float(100 * right.mean()) if len(right) else float("nan")
 
 
 def _answers(
@@ -209,11 +209,3 @@ def _answers(
             for (number, indices), answer, cloud in zip(part, logits, points):
                 yield number, indices, answer, cloud
             bar.update(len(part))
-
-
-def _filled(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    total = scores.sum(axis=1, keepdims=True)
-    present = np.flatnonzero(total[:, 0] > 0)
-    scores = scores / np.where(total > 0, total, 1)
-    nearest = np.abs(np.arange(len(scores))[:, None] - present).argmin(axis=1)
-    return scores[present[nearest]]

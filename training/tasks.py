@@ -30,6 +30,13 @@ def label_names(videos: PreparedVideos, task: str) -> tuple[str, ...]:
     return names
 
 
+def labelled(video: Video, task: str) -> bool:
+    """Whether a video has any label of a task's kind."""
+    if task == "action_recognition":
+        return video.label != NO_LABEL
+    return bool(video.labelled_frames if task == "action_segmentation" else video.labelled_points)
+
+
 def labels(clip: Clip, video: Video, task: str) -> NDArray[np.int64]:
     """A clip's labels, shaped as the logits without their last axis; NO_LABEL where there is none.
 

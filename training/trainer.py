@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, replace
@@ -23,6 +24,7 @@ from fourd_perception.errors import InputError
 from training import learning_curve
 from training.config import ComputeConfig, OptimiserConfig
 from training.distributed import Processes, device_of
+from training.identity import differences
 from training.optimisers import learning_rate_factor, moving_average, optimiser
 from training.records import Progress, Records, written
 
@@ -31,6 +33,7 @@ _PRECISIONS = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+_ANOTHER_OUT = "use another --out to keep it; --fresh starts anew and deletes it"
 _BETWEEN_DRAWINGS = 30.0
 """Seconds from one drawing of the learning curve to the next."""
 
@@ -81,11 +84,12 @@ class Trainer:
         epochs: int,
         steps_per_epoch: int,
         seed: int,
-        identity: str,
+        identity: Mapping[str, Any],
         compute: ComputeConfig | None = None,
         processes: Processes | None = None,
     ) -> None:
-        """`loss`: a mean over the batch. `identity`: what a state that is gone on from must be of.
+        """`loss`: a mean over the batch. `identity`: what a state that is gone on from must be of,
+        as names (of sections, too) and plain values.
 
         steps_per_epoch: of the optimiser, each of `config.accumulate` batches, the last one of an
         epoch of those that are left. processes: None for this one alone.
@@ -93,6 +97,7 @@ class Trainer:
         compute = compute or ComputeConfig()
         self.processes = processes or Processes(device=device_of(compute.device))
         self.device, self._precision = self.processes.device, _PRECISIONS[compute.precision]
+        self._loader_threads = compute.loader_threads
         scaled = compute.precision == "float16"
         if scaled and self.device.type != "cuda":
             raise InputError(
@@ -129,30 +134,44 @@ class Trainer:
         return self.folder / "state.pt"
 
     def resume(self) -> bool:
-        """Go on from `folder/state.pt` if it is there. Raises InputError if it is another run's."""
+        """Go on from `folder/state.pt` if it is there.
+
+        Raises InputError, which names what differs, if it is another run's, or no state of ours.
+        """
         path = self._state_path
         if not path.exists():
             return False
         try:
             state = torch.load(path, weights_only=True, map_location="cpu")
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); delete it to start anew") from None
-        if state["identity"] != self.identity:
+            raise InputError(f"{path}: cannot be read ({_line(error)}); {_ANOTHER_OUT}") from None
+        try:
+            differing = differences(state["identity"], self.identity)
+            if not differing:
+                self._take(state)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
-                f"{path}: it is of a run with another configuration; "
-                "use --fresh to start anew, or another --out"
+                f"{path}: not a state of such a run ({_line(error)}); {_ANOTHER_OUT}"
+            ) from None
+        if differing:
+            more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
+            raise InputError(
+                f"{path}: it is of a run with another configuration: "
+                f"{'; '.join(differing[:5])}{more}; {_ANOTHER_OUT}"
             )
+        return True
+
+    def _take(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
-        self.epoch = state["epoch"]
-        return True
+        self.epoch = int(state["epoch"])
 
-    def forget(self) -> None:
-        """Remove what a run before this one left in the folder, and nothing else."""
+    def forget(self, *products: Path) -> None:
+        """Remove what a run before this one left in the folder, its products, and nothing else."""
         with self.processes.main_first():
             if self.processes.is_main:
                 for pattern in (
@@ -160,6 +179,8 @@ class Trainer:
                 ):  # fmt: skip
                     for path in self.folder.glob(pattern):
                         path.unlink()
+                for path in products:
+                    path.unlink(missing_ok=True)
 
     def _save(self) -> None:
         state = {
@@ -185,8 +206,9 @@ class Trainer:
 
         batches(epoch): the epoch's batches, each to be made by calling it (in another thread, ahead
         of its use): a `Batch`, or a tuple of tensors. validate(model, epoch): figures to record, or
-        nothing. Raises InputError on a loss that is no number and on a file that cannot be written,
-        and whatever the making of a batch raises.
+        nothing. Raises InputError on a loss, a gradient or a weight that is no number, on an epoch
+        without labels and on a file that cannot be written; and whatever the making of a batch
+        raises.
         """
         self._begin_together()
         main = self.processes.is_main
@@ -206,7 +228,8 @@ class Trainer:
                 if records is None:
                     continue
                 figures["learning_rate"] = float(self._schedule.get_last_lr()[0])
-                measured = validate(self.result, self.epoch)
+                with progress.validating(self.epoch):
+                    measured = validate(self.result, self.epoch)
                 figures |= measured
                 # Before the state: a record without its epoch is dropped when the run goes on.
                 records.write(self.epoch, figures | {"seconds": time.monotonic() - started})
@@ -231,22 +254,34 @@ class Trainer:
     def _run_epoch(self, batches: Iterable[Callable[[], Any]], progress: Progress) -> float:
         self.model.train()
         losses: list[float] = []
-        with closing(_made_ahead(batches, self.config.accumulate)) as made:
+        learnt_from = 0.0
+        ahead = max(self.config.accumulate, self._loader_threads)
+        with closing(_made_ahead(batches, ahead, self._loader_threads)) as made:
             while group := list(islice(made, self.config.accumulate)):
-                losses.append(self._step(group, len(losses) + 1))
+                weights = [_weight(batch) for batch in group]
+                total = self.processes.sum(sum(weights))
+                losses.append(self._step(group, weights, total or 1.0, len(losses) + 1))
+                learnt_from += total
                 progress.step(self.epoch + 1, losses[-1])
         if len(losses) != self.steps_per_epoch:
             raise ValueError(
                 f"epoch {self.epoch + 1} had {len(losses)} steps; "
                 f"the schedule was made for {self.steps_per_epoch}"
             )
+        if not learnt_from:
+            raise InputError(
+                f"epoch {self.epoch + 1}: nothing in this epoch has a label: "
+                "look at the labels of the training videos"
+            )
+        self._check_weights()
         return float(np.mean(losses))
 
-    def _step(self, group: list[Any], number: int) -> float:
-        """One step of the optimiser on batches whose joined mean loss it returns."""
+    def _step(self, group: list[Any], weights: list[float], total: float, number: int) -> float:
+        """One step of the optimiser on batches whose joined mean loss it returns.
+
+        weights: of the batches; total: theirs and those of the other processes' shares.
+        """
         self._optimiser.zero_grad(set_to_none=True)
-        weights = [_weight(batch) for batch in group]
-        total = self.processes.sum(sum(weights)) or 1.0
         value = 0.0
         for batch, weight in zip(group, weights):
             # A share before the backward pass, so that a batch norm across processes is right too.
@@ -255,8 +290,12 @@ class Trainer:
             value += loss.item()
         self.processes.sum_gradients(self.model)
         self._scaler.unscale_(self._optimiser)
-        if self.config.gradient_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.config.gradient_clip or math.inf
+        )
+        # A scaler leaves out a step with such gradients, and scales less from then on.
+        if not self._scaler.is_enabled() and not torch.isfinite(norm):
+            raise self._diverged(f"the gradients' norm is {norm.item()}", group, number)
         self._scaler.step(self._optimiser)
         self._scaler.update()
         self._schedule.step()
@@ -269,16 +308,28 @@ class Trainer:
         with torch.autocast(self.device.type, self._precision if reduced else None, reduced):
             loss = self.loss(self.model, batch)
         if not torch.isfinite(loss):
-            names = ", ".join(getattr(batch, "names", ()))
-            kept = (
-                f"the last good state is {self._state_path}" if self.epoch else "no state is kept"
-            )
-            raise InputError(
-                f"epoch {self.epoch + 1}, step {step}: the loss is {loss.item()}"
-                f"{f' for {names}' if names else ''}; {kept}: lower the learning rate, "
-                "or look at these samples"
-            )
+            raise self._diverged(f"the loss is {loss.item()}", [batch], step)
         return loss
+
+    def _diverged(self, what: str, group: Iterable[Any] = (), step: int = 0) -> InputError:
+        names = ", ".join(name for batch in group for name in getattr(batch, "names", ()))
+        kept = f"the last good state is {self._state_path}" if self.epoch else "no state is kept"
+        return InputError(
+            f"epoch {self.epoch + 1}{f', step {step}' if step else ''}: {what}"
+            f"{f' for {names}' if names else ''}; {kept}: start a run in another --out with a "
+            f"lower optimiser.learning_rate{', or look at these samples' if names else ''}"
+        )
+
+    def _check_weights(self) -> None:
+        """Raises InputError if they are not fit to be kept in place of the last good ones."""
+        for model in (self.model, self.result):
+            for name, tensor in model.state_dict().items():
+                if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                    raise self._diverged(f"'{name}' has values that are not finite numbers")
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _weight(batch: Any) -> float:
@@ -293,9 +344,11 @@ def _moved(batch: Any, device: torch.device) -> Any:
     return batch.to(device)
 
 
-def _made_ahead(batches: Iterable[Callable[[], Any]], count: int) -> Generator[Any, None, None]:
-    """Make the next `count` batches in a thread while those before are computed on."""
-    pool = ThreadPoolExecutor(1)
+def _made_ahead(
+    batches: Iterable[Callable[[], Any]], count: int, threads: int
+) -> Generator[Any, None, None]:
+    """Make the next `count` batches in threads while those before are computed on; in order."""
+    pool = ThreadPoolExecutor(threads)
     pending: deque[Future[Any]] = deque()
     try:
         for make in batches:

@@ -18,12 +18,14 @@ class Clip:
     """What a model is trained on.
 
     points: (L, N, 3) float32, model units. labels: (L,) int64, the action of each frame.
-    point_labels: (L, N) int64. NO_LABEL where there is none.
+    point_labels: (L, N) int64. NO_LABEL where there is none. is_empty: no frame had a point in the
+    crop, so that all points are zeros.
     """
 
     points: NDArray[np.float32]
     labels: NDArray[np.int64]
     point_labels: NDArray[np.int64]
+    is_empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,17 @@ def every_window(length: int, frames: int, step: int, stride: int) -> list[NDArr
 
 
 def covering_windows(length: int, frames: int, step: int, stride: int) -> list[NDArray[np.int64]]:
-    """As `every_window`, with one more at the end where the last frames would be in none."""
-    windows = every_window(length, frames, step, stride)
-    if windows[-1][-1] < length - 1:
-        windows.append(length - 1 - np.arange(frames - 1, -1, -1) * step)
-    return windows
+    """As `every_window`, with more where frames would be in none: between steps, and at the end.
+
+    stride: a multiple of `step`, at most `frames` times it. In order of their first frames.
+    """
+    span, offsets = (frames - 1) * step, np.arange(frames) * step
+    starts: set[int] = set()
+    for phase in range(min(step, length)):
+        spare = max(0, length - 1 - span - phase)
+        last = phase + spare - spare % step
+        starts.update([*range(phase, last, stride), last])
+    return [np.minimum(start + offsets, length - 1) for start in sorted(starts)]
 
 
 def cut_clip(
@@ -86,7 +94,9 @@ def cut_clip(
     Frames that repeat are sampled once. A frame in which no point is left takes the points of the
     nearest frame that has some; they have no labels then.
     """
-    frames = {index: videos.frame(video, index) for index in np.unique(indices).tolist()}
+    frames = {
+        index: videos.frame(video, index, with_image=False) for index in np.unique(indices).tolist()
+    }
     sampled = {index: _sample(frame, config, random) for index, frame in frames.items()}
     numbers = indices.tolist()
     filled = fill_nearest([sampled[index] for index in numbers])
@@ -101,6 +111,7 @@ def cut_clip(
         points=np.stack([sample.points for sample in filled]),
         labels=np.array([frames[index].label for index in numbers], np.int64),
         point_labels=np.stack(labels),
+        is_empty=all(sample is None for sample in sampled.values()),
     )
 
 

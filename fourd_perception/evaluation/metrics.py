@@ -177,29 +177,6 @@ def frame_accuracy(
     return float(100 * judged.mean()) if len(judged) else float("nan")
 
 
-def accuracy_by_batches(
-    *,
-    truth: Sequence[ArrayLike],
-    answers: Sequence[ArrayLike],
-    batch_size: int,
-    ignore: Collection[int] = (-1,),
-) -> float:
-    """`frame_accuracy` as HOI4D's public code has it: the mean over batches of videos.
-
-    A last batch that is not full counts as much as the others, which is why it is for comparison
-    with published figures alone.
-    """
-    starts = range(0, len(truth), batch_size)
-    if len(truth) != len(answers):
-        raise ValueError(f"{len(truth)} videos with a truth, but {len(answers)} with answers")
-    parts = [slice(start, start + batch_size) for start in starts]
-    found = [
-        frame_accuracy(truth=truth[part], answers=answers[part], ignore=ignore) for part in parts
-    ]
-    known = [one for one in found if not np.isnan(one)]
-    return float(np.mean(known)) if known else float("nan")
-
-
 def edit_score(
     *,
     truth: Sequence[ArrayLike],

@@ -24,7 +24,7 @@ def normalise(norm: nn.BatchNorm1d, values: Tensor) -> Tensor:
 
 
 def rectified(norm: nn.BatchNorm1d, values: Tensor) -> Tensor:
-    """relu(normalise(norm, values)), in one tensor."""
+    """relu(normalise(norm, values)), values: (..., C) float32, in one tensor."""
     if norm.training and ranks() > 1:
         return torch.relu(normalise_over_ranks(norm, values))
     return norm(values.reshape(-1, values.shape[-1])).relu_().view(values.shape)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from fourd_perception.evaluation.metrics import (
     Segment,
     accuracy,
-    accuracy_by_batches,
     confusion_matrix,
     edit_score,
     expected_calibration_error,
@@ -94,15 +93,6 @@ SAID = [0, 0, 0, 1, 1, 1, 1, 1, 0, 2]
 def test_frames_of_all_videos_count_alike() -> None:
     # Seven of ten frames, and two of two: 9 of 12, not the mean of 70 % and 100 %.
     assert frame_accuracy(truth=[DONE, [1, 1]], answers=[SAID, [1, 1]]) == 75
-    assert accuracy_by_batches(truth=[DONE, [1, 1]], answers=[SAID, [1, 1]], batch_size=1) == 85
-    assert accuracy_by_batches(truth=[DONE, [1, 1]], answers=[SAID, [1, 1]], batch_size=2) == 75
-
-
-def test_a_last_batch_that_is_not_full_weighs_as_much() -> None:
-    # Two videos of one frame are wrong, in one batch; the third is right, in a batch alone.
-    one, two = [[0], [0], [0]], [[1], [1], [0]]
-    assert accuracy_by_batches(truth=one, answers=two, batch_size=2) == 50
-    assert frame_accuracy(truth=one, answers=two) == pytest.approx(100 / 3)
 
 
 def test_frames_without_a_label_are_not_judged() -> None:
@@ -164,7 +154,6 @@ def test_a_video_where_nothing_is_judged_is_left_out() -> None:
     nothing = [[], [-1, -1]]
     said = [[], [0, 1]]
     assert np.isnan(frame_accuracy(truth=nothing, answers=said))
-    assert np.isnan(accuracy_by_batches(truth=nothing, answers=said, batch_size=1))
     assert np.isnan(edit_score(truth=nothing, answers=said))
     assert np.isnan(list(segment_f1(truth=nothing, answers=said).values())).all()
     assert frame_accuracy(truth=[*nothing, [1]], answers=[*said, [1]]) == 100

@@ -101,9 +101,32 @@ def test_the_prepare_script_counts_and_remarks(msr_root, tmp_path, monkeypatch, 
         assert told["videos"] == {"train": 1, "holdout": 1, "test": 2}
         assert told["frames"] == 12
         assert told["remarks"][:2] == [
-            "train: 2 videos; the release has 270",
-            "test: 2 videos; the release has 297",
+            "train: 2 recordings; the release has 270",
+            "test: 2 recordings; the release has 297",
         ]
+
+
+def test_a_release_that_has_grown_is_noticed(msr_root, tmp_path, monkeypatch, capsys):
+    given = config(dataset="msr_action3d", root=str(msr_root), prepared=str(tmp_path / "p"))
+    data.open_videos(given, workers=1)
+    assert "note: train: 2 recordings" in capsys.readouterr().err
+    source = next((msr_root / "depth").glob("a01_s01*"))
+    (msr_root / "depth" / "a02_s02_e01_sdepth.mat").write_bytes(source.read_bytes())
+    assert len(data.open_videos(given).videos) == 4  # training needs no release
+    with pytest.raises(InputError, match="made of other recordings"):
+        data.open_videos(given, compare=True)
+
+
+def test_several_processes_do_not_prepare(msr_root, tmp_path):
+    given = config(dataset="msr_action3d", root=str(msr_root), prepared=str(tmp_path / "p"))
+    with pytest.raises(InputError, match=r"training/prepare\.py"):
+        data.open_videos(given, alone=False)
+
+
+def test_a_protocol_where_there_is_none_to_choose_is_refused(tmp_path):
+    given = config(dataset="msr_action3d", protocol="cross_view", prepared=str(tmp_path / "p"))
+    with pytest.raises(InputError, match="one split alone, got 'cross_view'"):
+        data.open_videos(given)
 
 
 def test_a_prepared_folder_of_another_choice_is_not_overwritten(msr_root, tmp_path):

@@ -166,6 +166,7 @@ def test_the_holdout_is_not_trained_on(root):
         ({"architecture": "pstnet9"}, "unknown architecture"),
         ({"task": "action_segmentation"}, "a model for action_recognition, but the task is"),
         ({"task": "semantic_segmentation"}, "no labels for it"),
+        ({"data": ("labelled", ["p0"])}, "none of 7 training videos has a label for action_rec"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(root, tmp_path, changes, says):
@@ -174,6 +175,12 @@ def test_what_does_not_fit_is_refused_before_training(root, tmp_path, changes, s
     with pytest.raises(InputError, match=says):
         finetune.finetune(config(root, **changes), tmp_path)
     assert not (tmp_path / "state.pt").exists()
+
+
+def test_a_crop_that_leaves_nothing_stops_the_run(root, tmp_path):
+    nowhere = {"points": 24, "crop": [5, 5, 5, 6, 6, 6]}
+    with pytest.raises(InputError, match=r"is inside of preprocess.crop \[5.*metres"):
+        finetune.finetune(config(root, preprocess=nowhere), tmp_path)
 
 
 def test_an_epoch_may_be_a_share_of_the_videos_or_several_clips_of_each(root):

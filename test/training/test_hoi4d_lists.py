@@ -24,7 +24,7 @@ def config(**values: object) -> DataConfig:
 
 
 def video(name: str, group: str, split: str) -> Video:
-    return Video(name, group, split, -1, "file", 0, 0, 150)
+    return Video(name, group, split, -1, "file", 0, 0, 150, 0, 0)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -24,6 +25,7 @@ from training.datasets.labelled_video import (
     actions_of,
 )
 from training.datasets.prepared import PrepareConfig, PreparedVideos, prepare
+from training.folder_lock import locked
 
 
 def people(n):
@@ -73,7 +75,7 @@ def test_every_interval_is_a_video_of_its_foreground(folder):
 
 @given(
     st_numpy.arrays(np.float32, (7, 3), elements=st.floats(-50, 50, width=32)),
-    st.floats(0.001, 1000),
+    st.floats(0.001, 1),
 )
 def test_points_are_kept_to_a_65536th_of_their_extent(tmp_path_factory, points, scale):
     points = (points * np.float32(scale)).astype(np.float32)
@@ -119,7 +121,7 @@ def test_labels_and_images_come_back(tmp_path):
 
 
 def test_no_more_points_are_kept_than_asked_for_each_with_its_own_label(tmp_path):
-    points = np.arange(300, dtype=np.float32).reshape(100, 3)
+    points = np.arange(300, dtype=np.float32).reshape(100, 3) / 10
     frame = LabelledFrame(points, 0, np.arange(100, dtype=np.uint8))
     names = tuple(map(str, range(100)))
     for name in ("p", "again"):
@@ -144,13 +146,16 @@ def test_what_is_being_made_is_not_taken_for_what_is_made(tmp_path):
     with pytest.raises(InputError, match="a file is damaged"):
         prepare(damaged, tmp_path / "p", {"of": 1}, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["p.part"]
-    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "p.part").iterdir()}
-    assert len(made) == 4  # three people, and what it is made of
-    prepare(whole, tmp_path / "p", {"of": 1}, workers=1)  # goes on
+    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "p.part").glob("person*")}
+    assert len(made) == 3
+    mended = replace(
+        damaged, sources=[*whole.sources, Source("x", "g", "train", partial(people, 9))]
+    )
+    prepare(mended, tmp_path / "p", {"of": 1}, workers=1)  # goes on
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
     after = {name: (tmp_path / "p" / name).stat().st_mtime_ns for name in made}
     assert after == made
-    assert len(PreparedVideos(tmp_path / "p").videos) == 6
+    assert len(PreparedVideos(tmp_path / "p").videos) == 8
 
 
 def test_what_was_begun_of_another_data_set_is_not_gone_on_with(tmp_path):
@@ -204,15 +209,56 @@ def test_many_files_are_read_with_few_open(tmp_path, monkeypatch):
     videos = PreparedVideos(tmp_path / "p")
     counts = [len(videos.frame(video, 0).points) for video in videos.videos * 2]
     assert counts[: len(counts) // 2] == counts[len(counts) // 2 :]
+    assert len(videos._files) == 1
 
 
-@pytest.mark.parametrize("damage", ["missing", "json", "points", "cut", "version"])
+def test_several_threads_may_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepared, "_OPEN_FILES", 1)
+    prepare(tiny_set(), tmp_path / "p", workers=1)
+    videos = PreparedVideos(tmp_path / "p")
+    asked = [(video, number) for video in videos.videos for number in range(video.frames)] * 4
+    expected = [videos.frame(*one).points for one in asked]
+    with ThreadPoolExecutor(4) as pool:
+        for got, wanted in zip(pool.map(lambda one: videos.frame(*one).points, asked), expected):
+            np.testing.assert_array_equal(got, wanted)
+
+
+def test_what_is_there_is_never_overwritten(folder):
+    with pytest.raises(InputError, match="already there"):
+        prepare(tiny_set(1), folder, workers=1)
+    assert len(PreparedVideos(folder).videos) == 6
+
+
+def test_two_do_not_prepare_the_same(tmp_path):
+    with locked(tmp_path / "p.part"), pytest.raises(InputError, match="another run"):
+        prepare(tiny_set(1), tmp_path / "p", workers=1)
+
+
+def test_points_out_of_any_room_are_refused(tmp_path):
+    points = np.zeros((5, 3), np.float32)
+    points[3, 1] = 1e4
+    with pytest.raises(InputError, match="one, video 0: its points reach.*is it in metres"):
+        prepare(of(LabelledFrame(points)), tmp_path / "p", workers=1)
+
+
+def test_it_knows_what_has_labels(tmp_path):
+    labels = np.array([0, NO_POINT_LABEL, 0], np.uint8)
+    frames = [LabelledFrame(np.zeros((3, 3), np.float32), 1, labels),
+              LabelledFrame(np.ones((2, 3), np.float32))]  # fmt: skip
+    prepare(of(*frames), tmp_path / "p", workers=1)
+    video = PreparedVideos(tmp_path / "p").videos[0]
+    assert (video.label, video.labelled_frames, video.labelled_points) == (NO_LABEL, 1, 2)
+
+
+@pytest.mark.parametrize("damage", ["missing", "json", "list", "points", "cut", "version"])
 def test_a_damaged_folder_is_refused_with_its_path(folder, damage):
     index, file = folder / "index.json", folder / "person1.safetensors"
     if damage == "missing":
         index.unlink()
     elif damage == "json":
         index.write_text("{")
+    elif damage == "list":
+        index.write_text("[]")
     elif damage == "points":
         file.unlink()
     elif damage == "cut":

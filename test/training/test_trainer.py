@@ -5,6 +5,8 @@ import json
 import math
 import sys
 import tempfile
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,18 +35,22 @@ def drawn():
     return "learning_curve.png"
 
 
-def make(folder, epochs=4, identity="run", compute=None, **optimiser):
+def cross_entropy(model, batch):
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def make(folder, epochs=4, identity=None, compute=None, loss=cross_entropy, **optimiser):
     torch.manual_seed(7)
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
     return Trainer(
         model,
-        lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
+        loss,
         OptimiserConfig(**({"learning_rate": 0.05, "average": 0.5} | optimiser)),
         folder,
         epochs=epochs,
         steps_per_epoch=math.ceil(3 / optimiser.get("accumulate", 1)),
         seed=1,
-        identity=identity,
+        identity=identity or {"name": "run"},
         compute=compute or ComputeConfig(device="cpu"),
     )
 
@@ -110,15 +116,46 @@ def test_nothing_to_resume(tmp_path):
 
 
 def test_another_configuration_is_not_gone_on_with(tmp_path):
-    make(tmp_path, epochs=1).fit(batches, nothing)
-    with pytest.raises(InputError, match="another configuration"):
-        make(tmp_path, epochs=1, identity="other").resume()
+    before = {"optimiser": {"learning_rate": 0.1, "kind": "sgd"}, "classes": ("a", "b")}
+    now = {"optimiser": {"learning_rate": 0.2, "kind": "sgd"}, "classes": ("a", "b"), "size": 3}
+    make(tmp_path, epochs=1, identity=before).fit(batches, nothing)
+    with pytest.raises(InputError) as raised:
+        make(tmp_path, epochs=1, identity=now).resume()
+    assert str(raised.value) == (
+        f"{tmp_path}/state.pt: it is of a run with another configuration: "
+        "optimiser.learning_rate was 0.1, is 0.2; size was not there, is 3; "
+        "use another --out to keep it; --fresh starts anew and deletes it"
+    )
+    assert make(tmp_path, epochs=1, identity=before).resume()
 
 
-def test_a_damaged_state_is_said_to_be_so(tmp_path):
-    (tmp_path / "state.pt").write_bytes(b"cut short")
-    with pytest.raises(InputError, match="cannot be read"):
+@pytest.mark.parametrize("content", [b"cut short", b"", Path("of another program")], ids=str)
+def test_a_damaged_state_is_said_to_be_so(tmp_path, content):
+    path = tmp_path / "state.pt"
+    torch.save(content, path) if isinstance(content, Path) else path.write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot be read .*another --out") as raised:
         make(tmp_path).resume()
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: [state],
+        lambda state: {"epoch": 3},
+        lambda state: state | {"epoch": "three"},
+        lambda state: state | {"model": {"weight": torch.ones(3)}},
+        lambda state: state | {"optimiser": []},
+        lambda state: state | {"average": None},
+    ],
+)
+def test_a_file_of_tensors_that_is_no_state_is_refused_in_a_line(tmp_path, change):
+    make(tmp_path, epochs=1).fit(batches, nothing)
+    path = tmp_path / "state.pt"
+    torch.save(change(torch.load(path, weights_only=True)), path)
+    with pytest.raises(InputError, match=r"state\.pt: not a state of such a run") as raised:
+        make(tmp_path, epochs=1).resume()
+    assert "\n" not in str(raised.value)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_state(tmp_path):
@@ -131,6 +168,124 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_state(tmp_pat
     with pytest.raises(InputError, match="epoch 2, step 1: the loss is nan"):
         run.fit(poisoned, nothing)
     assert make(tmp_path).resume()
+
+
+def spoilt_at(call, spoil):
+    """A loss that is as ever, but for what `spoil` does at its n-th call."""
+    calls = iter(range(1, 1000))
+
+    def loss(model, batch):
+        value = cross_entropy(model, batch)
+        return spoil(model, value) if next(calls) == call else value
+
+    return loss
+
+
+def with_bad_gradients(model, value):
+    return value + (model[0].weight * 0).sqrt().sum()  # 0, with the slope 0 * inf
+
+
+def with_bad_statistics(model, value):
+    model[1].running_var.data.fill_(math.inf)  # not used while training
+    return value
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (with_bad_gradients, "epoch 2, step 3: the gradients' norm is nan; "),
+        (with_bad_statistics, "epoch 2: '1.running_var' has values that are not finite numbers; "),
+    ],
+)
+def test_what_is_no_number_after_the_last_step_does_not_replace_the_last_state(
+    tmp_path, spoil, says
+):
+    # Of three steps an epoch the sixth is the last of the second: no loss comes after it.
+    run = make(tmp_path, loss=spoilt_at(6, spoil))
+    with pytest.raises(InputError) as raised:
+        run.fit(batches, nothing)
+    assert str(raised.value) == (
+        f"{says}the last good state is {tmp_path}/state.pt: "
+        "start a run in another --out with a lower optimiser.learning_rate"
+    )
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["epoch"] == 1
+    assert all(torch.isfinite(one).all() for one in state["model"].values())
+    again = make(tmp_path)
+    assert again.resume()
+    again.fit(batches, nothing)
+
+
+def test_the_average_is_what_is_validated_and_returned(tmp_path):
+    live, validated = [], []
+
+    def validate(model, epoch):
+        live.append(run.model[0].weight.detach().clone())
+        validated.append(model[0].weight.detach().clone())
+        return {}
+
+    config = OptimiserConfig(kind="sgd", learning_rate=1.0, warmup_epochs=0, average=0.15)
+    run = plain(tmp_path, config, epochs=3)
+    run.fit(lambda epoch: [lambda: samples(6)], validate)
+    # One step an epoch. The first weights are taken as they are; then so much of the old is kept as
+    # the decay says, as it is below 2/11 and 3/12, with which an average begins.
+    first = live[0]
+    second = 0.15 * first + 0.85 * live[1]
+    third = 0.15 * second + 0.85 * live[2]
+    for got, expected in zip(validated, (first, second, third)):
+        torch.testing.assert_close(got, expected)
+    assert not torch.allclose(validated[-1], live[-1], atol=1e-4)
+    assert torch.equal(run.result[0].weight, validated[-1])
+
+
+def test_an_epoch_in_which_nothing_has_a_label_is_refused(tmp_path):
+    batch = samples(4)
+    nothing_known = dataclasses.replace(batch, weight=0)
+    run = plain(tmp_path, OptimiserConfig(), steps=2)
+    run.fit(lambda epoch: [lambda: nothing_known, lambda: batch], nothing)
+    run = plain(tmp_path / "other", OptimiserConfig(), steps=2)
+    with pytest.raises(InputError, match="epoch 1: nothing in this epoch has a label"):
+        run.fit(lambda epoch: [lambda: nothing_known] * 2, nothing)
+
+
+def test_batches_are_made_in_several_threads_at_once(tmp_path):
+    together = threading.Barrier(3, timeout=30)
+
+    def batches_that_wait(epoch):
+        def with_the_others(make_it):
+            together.wait()
+            return make_it()
+
+        return [partial(with_the_others, batch) for batch in batches(epoch)]
+
+    make(tmp_path, compute=ComputeConfig(device="cpu", loader_threads=3)).fit(
+        batches_that_wait, nothing
+    )
+
+
+@pytest.mark.parametrize("optimiser", [{}, {"accumulate": 2}], ids=str)
+def test_how_many_threads_make_batches_changes_nothing(tmp_path, optimiser):
+    def first_one_late(epoch):
+        """Where there are several threads, the second batch is there before the first."""
+        events = [threading.Event() for _ in range(3)]
+
+        def late(number, make_it):
+            if threads > 1 and number == 0:
+                events[1].wait(30)
+            events[number].set()
+            return make_it()
+
+        return [partial(late, number, batch) for number, batch in enumerate(batches(epoch))]
+
+    ends = []
+    for threads in (1, 2, 4):
+        compute = ComputeConfig(device="cpu", loader_threads=threads)
+        run = make(tmp_path / str(threads), compute=compute, **optimiser)
+        run.fit(first_one_late, nothing)
+        ends.append(run.result.state_dict())
+    for other in ends[1:]:
+        for name, value in ends[0].items():
+            assert torch.equal(value, other[name]), name
 
 
 def test_a_record_without_its_state_is_written_again(tmp_path):
@@ -158,7 +313,7 @@ def plain(folder, config, compute=None, steps=1, epochs=1):
         epochs=epochs,
         steps_per_epoch=steps,
         seed=1,
-        identity="plain",
+        identity={"name": "plain"},
         compute=compute or ComputeConfig(device="cpu"),
     )
 
@@ -271,11 +426,30 @@ def test_the_schedule_of_steps_by_hand():
         ),
         ({"final_learning_rate": 1.0}, "above the peak"),
         ({"accumulate": 0}, "accumulate: expected 1 to 4096"),
+        ({"kind": "adamw", "momentum": 0.5}, "momentum: it is for kind 'sgd'"),
+        ({"schedule": "cosine", "gamma": 0.5}, "gamma: it is for schedule 'steps'"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(values, says):
     with pytest.raises(ConfigError, match=says):
         from_mapping(OptimiserConfig, values, "file: optimiser")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"schedule": "steps", "milestones": (3, 11)}, "milestones: 11 is beyond the run's 10"),
+        ({"warmup_epochs": 10.5}, "warmup_epochs: 10.5 are more than the run's 10 epochs"),
+    ],
+)
+def test_a_schedule_that_is_longer_than_the_run_is_refused(values, says):
+    with pytest.raises(ValueError, match=says):
+        OptimiserConfig(**values).check_epochs(10)
+    OptimiserConfig(**values).check_epochs(11)
+
+
+def test_the_usual_warm_up_may_be_longer_than_the_run():
+    OptimiserConfig().check_epochs(1)
 
 
 def test_reduced_precision_learns_and_keeps_single_precision_weights(tmp_path):

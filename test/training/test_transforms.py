@@ -94,10 +94,20 @@ def test_a_uniform_scale_keeps_shapes():
 
 
 @given(lengths, sizes, st.integers(1, 4), st.integers(1, 60))
-def test_covering_windows_leave_no_end_out(length, frames, step, stride):
+def test_covering_windows_leave_no_frame_out(length, frames, step, apart):
+    stride = min(apart, frames) * step
     windows = covering_windows(length, frames, step, stride)
-    assert windows[0][0] == 0
-    assert windows[-1][-1] == length - 1
-    assert all(window.min() >= 0 and window.max() < length for window in windows)
-    if step == 1 and stride <= frames:
-        assert set(np.concatenate(windows).tolist()) == set(range(length))
+    assert set(np.concatenate(windows).tolist()) == set(range(length))
+    starts = [window[0] for window in windows]
+    assert starts == sorted(set(starts))
+    for window in windows:
+        assert window.shape == (frames,)
+        inside = window[: 1 + np.argmax(window == window[-1])]
+        assert (np.diff(inside)[:-1] == step).all()
+
+
+def test_jitter_moves_every_point_by_itself():
+    clip = np.random.default_rng(0).random((3, 500, 3), np.float32)
+    out = augment(clip, AugmentConfig(scale=0, jitter=0.02), np.random.default_rng(1))
+    assert (out - clip).std() == pytest.approx(0.02, rel=0.05)
+    assert abs(np.corrcoef((out - clip)[0].ravel(), (out - clip)[1].ravel())[0, 1]) < 0.1

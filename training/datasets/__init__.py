@@ -12,6 +12,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from fourd_perception.errors import InputError
 from training.datasets.labelled_video import DataSet
 
 if TYPE_CHECKING:
@@ -38,9 +39,22 @@ def open_data_set(config: DataConfig) -> DataSet:
 
 
 def made_of(config: DataConfig) -> dict[str, Any]:
-    """Plain data that tells one prepared folder from another."""
+    """Plain data that tells one prepared folder from another.
+
+    Raises InputError on a protocol where the data set has none to choose from.
+    """
+    if config.protocol and not has_protocols(config):
+        raise InputError(
+            f"data.protocol: {config.dataset} has one split alone, got '{config.protocol}'; "
+            "leave it out"
+        )
     kept = {"points_at_most": config.points_at_most, "image_size": list(config.image_size)}
     return {"dataset": config.dataset, **kept, **_module(config).choice(config)}
+
+
+def has_protocols(config: DataConfig) -> bool:
+    """Whether the part of a video depends on data.protocol."""
+    return hasattr(_module(config), "split")
 
 
 def split(config: DataConfig, video: Video) -> str:

@@ -264,8 +264,9 @@ def _clip_frames(line: Line, rate: float, names: Names) -> Iterator[LabelledFram
         raise InputError(f"{line.path}: no frame_labels in it, and the table gives no label")
     _check_labels(line, "frame_labels", clip.frame_labels, names.listed, NO_LABEL)
     _check_labels(line, "point_labels", clip.point_labels, names.point_classes, NO_POINT_LABEL)
-    _check_rate(line, clip.rate or rate, rate)
-    inside = [one for one in range(clip.frames) if line.start <= one / rate < line.end]
+    own = clip.rate or rate
+    _check_rate(line, own, rate)
+    inside = [one for one in range(clip.frames) if line.start <= one / own < line.end]
     _check_some(line, len(inside))
     yield from map(clip.frame, inside)
 

@@ -16,9 +16,10 @@ below any depth camera's noise, in half the space of float32.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import shutil
+import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,10 +46,13 @@ from training.datasets.labelled_video import (
     LabelledVideo,
     Source,
 )
+from training.folder_lock import locked
 
-_FORMAT = 3
+_FORMAT = 4
 _OPEN_FILES = 64
 _LEVELS = 2**16 - 1
+_COARSEST = 0.002
+"""Metres: the largest step of a grid, far above which points would fall together."""
 _KEY = "videos"
 
 
@@ -56,7 +60,8 @@ _KEY = "videos"
 class Video:
     """One video of a prepared folder. first: where it begins in its file; number: its place there.
 
-    label: what is done in all of it, or NO_LABEL.
+    label: what is done in all of it, or NO_LABEL. labelled_frames, labelled_points: how many of its
+    frames, and of their points, have a label.
     """
 
     name: str
@@ -67,6 +72,8 @@ class Video:
     number: int
     first: int
     frames: int
+    labelled_frames: int
+    labelled_points: int
 
 
 @dataclass(frozen=True)
@@ -89,24 +96,32 @@ class PreparedVideos:
         self._folder = Path(folder)
         try:
             index = json.loads((self._folder / "index.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder}: not a prepared data set: {error}") from None
-        if index.get("format") != _FORMAT:
-            raise InputError(f"{folder}: of another version; delete it to make it anew")
-        self.rate = float(index["rate"])
-        """Frames a second."""
-        self.classes: tuple[str, ...] = tuple(index["classes"])
-        self.point_classes: tuple[str, ...] = tuple(index["point_classes"])
-        self.made_of: dict[str, Any] = index["made_of"]
-        """What `prepare` was told that it is made of."""
-        self.videos = [Video(**video) for video in index["videos"]]
+            if index["format"] != _FORMAT:
+                raise InputError(f"{folder}: of another version; delete it to make it anew")
+            self.rate = float(index["rate"])
+            """Frames a second."""
+            self.classes: tuple[str, ...] = tuple(index["classes"])
+            self.point_classes: tuple[str, ...] = tuple(index["point_classes"])
+            self.made_of: dict[str, Any] = index["made_of"]
+            """What `prepare` was told that it is made of."""
+            self.sources: str = index["sources"]
+            """A digest of the names of all that was read; see `names_digest`."""
+            self.videos = [Video(**video) for video in index["videos"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{folder}: not a prepared data set ({error!r}); delete it to make it anew"
+            ) from None
         self._files: OrderedDict[str, _File] = OrderedDict()
+        self._opening = threading.Lock()
 
-    def frame(self, video: Video, number: int) -> LabelledFrame:
-        """Frame `number` of a video. Raises InputError if its file is missing or damaged."""
+    def frame(self, video: Video, number: int, *, with_image: bool = True) -> LabelledFrame:
+        """Frame `number` of a video. Raises InputError if its file is missing or damaged.
+
+        May be called from several threads.
+        """
         if not 0 <= number < video.frames:
             raise IndexError(f"{video.name} has {video.frames} frames, {number} is none of them")
-        return self._open(video.file).frame(video, video.first + number)
+        return self._open(video.file).frame(video, video.first + number, with_image)
 
     def frame_labels(self, video: Video) -> NDArray[np.int64]:
         """(frames,) int64: the action of each frame, or NO_LABEL. Raises InputError as `frame`."""
@@ -114,13 +129,14 @@ class PreparedVideos:
         return labels.astype(np.int64)
 
     def _open(self, name: str) -> _File:
-        if name in self._files:
-            self._files.move_to_end(name)
-            return self._files[name]
-        self._files[name] = opened = _File(self._folder / name)
-        if len(self._files) > _OPEN_FILES:
-            self._files.popitem(last=False)
-        return opened
+        with self._opening:
+            if name in self._files:
+                self._files.move_to_end(name)
+                return self._files[name]
+            self._files[name] = opened = _File(self._folder / name)
+            if len(self._files) > _OPEN_FILES:
+                self._files.popitem(last=False)
+            return opened
 
 
 class _File:
@@ -144,7 +160,7 @@ class _File:
                 "delete it and prepare again"
             ) from None
 
-    def frame(self, video: Video, at: int) -> LabelledFrame:
+    def frame(self, video: Video, at: int, with_image: bool) -> LabelledFrame:
         start, end = int(self.offsets[at]), int(self.offsets[at + 1])
         grid = self._grid[video.number]
         steps = self._points[start:end].astype(np.float32)
@@ -153,7 +169,7 @@ class _File:
             points,
             int(self.labels[at]),
             None if self._point_labels is None else self._point_labels[start:end],
-            None if self._images is None else self._images[at : at + 1][0],
+            self._images[at : at + 1][0] if with_image and self._images is not None else None,
         )
 
 
@@ -171,12 +187,31 @@ def prepare(
     Raises InputError if there is nothing to prepare, a source cannot be read, or a worker dies.
     """
     folder = Path(folder)
+    if folder.exists():
+        raise InputError(f"{folder}: already there; delete it to make it anew")
     if not data_set.sources:
         raise InputError(f"{folder}: nothing to prepare")
     if len({source.name for source in data_set.sources}) < len(data_set.sources):
         raise InputError(f"{folder}: two sources have the same name")
     part = folder.with_name(folder.name + ".part")
-    _begin(part, dict(made_of or {}))
+    try:
+        with locked(part):
+            _begin(part, {**(made_of or {}), "sources": names_digest(data_set)})
+            _prepare(data_set, part, dict(made_of or {}), config or PrepareConfig(), workers)
+            os.replace(part, folder)
+    except OSError as error:
+        raise InputError(f"{part}: {error}; run it again to go on from where it was") from None
+
+
+def names_digest(data_set: DataSet) -> str:
+    """Tells one list of sources, and the parts that they belong to, from another."""
+    names = sorted(f"{source.name} {source.group} {source.split}" for source in data_set.sources)
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def _prepare(
+    data_set: DataSet, part: Path, made_of: dict[str, Any], config: PrepareConfig, workers: int
+) -> None:
     files = [f"{_file_name(source.name)}.safetensors" for source in data_set.sources]
     missing = [
         (source, part / name)
@@ -184,21 +219,19 @@ def prepare(
         if not (part / name).exists()
     ]
     # Without its sources, because it goes to a worker with each of them.
-    write = partial(_write_source, replace(data_set, sources=()), config or PrepareConfig())
+    write = partial(write_source, replace(data_set, sources=()), config)
     try:
         with ProcessPoolExecutor(workers) as pool:
             done = pool.map(write, *zip(*missing)) if missing else iter(())
             start = len(files) - len(missing)
-            desc = f"preparing {folder.name}"
+            desc = f"preparing {part.stem}"
             for _ in tqdm(done, desc=desc, total=len(files), initial=start, unit="source"):
                 pass
     except BrokenProcessPool:
         raise InputError(
-            f"{folder}: a worker process died, perhaps for want of memory; run it again to go on "
+            f"{part}: a worker process died, perhaps for want of memory; run it again to go on "
             "from where it was, with fewer workers"
         ) from None
-    except OSError as error:
-        raise InputError(f"{part}: {error}; run it again to go on from where it was") from None
     videos = [
         asdict(video)
         for source, name in zip(data_set.sources, files)
@@ -206,15 +239,14 @@ def prepare(
     ]
     index = {
         "format": _FORMAT,
-        "made_of": dict(made_of or {}),
+        "made_of": made_of,
+        "sources": names_digest(data_set),
         "rate": data_set.rate,
         "classes": data_set.classes,
         "point_classes": data_set.point_classes,
         "videos": videos,
     }
     (part / "index.json").write_text(json.dumps(index), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(part, folder)
 
 
 def _begin(part: Path, made_of: dict[str, Any]) -> None:
@@ -222,8 +254,8 @@ def _begin(part: Path, made_of: dict[str, Any]) -> None:
     begun = part / "made_of.json"
     text = json.dumps({"format": _FORMAT, **made_of}, sort_keys=True)
     if not begun.exists() or begun.read_text(encoding="utf-8") != text:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        for path in part.glob("*.safetensors*"):
+            path.unlink()
         begun.write_text(text, encoding="utf-8")
 
 
@@ -231,7 +263,7 @@ def _file_name(source: str) -> str:
     return source.replace("/", "__")
 
 
-def _write_source(data_set: DataSet, config: PrepareConfig, source: Source, path: Path) -> None:
+def write_source(data_set: DataSet, config: PrepareConfig, source: Source, path: Path) -> None:
     """In a worker: one source to one file, whole or not at all."""
     random = np.random.default_rng(zlib.crc32(source.name.encode()))
     tensors: dict[str, list[NDArray[Any]]] = {}
@@ -246,7 +278,7 @@ def _write_source(data_set: DataSet, config: PrepareConfig, source: Source, path
         ]
         if not frames:
             raise InputError(f"{source.name}: video {number} has no frames")
-        grid, steps = _to_grid([frame.points for frame in frames])
+        grid, steps = _to_grid([frame.points for frame in frames], f"{source.name}, video {number}")
         keep("grid", grid[None])
         keep("labels", np.array([frame.label for frame in frames], np.int16))
         for frame, points in zip(frames, steps):
@@ -256,7 +288,13 @@ def _write_source(data_set: DataSet, config: PrepareConfig, source: Source, path
                 keep("point_labels", frame.point_labels)
             if frame.image is not None:
                 keep("images", frame.image[None])
-        videos.append([video.label, len(frames)])
+        points_labelled = sum(
+            int((frame.point_labels != NO_POINT_LABEL).sum())
+            for frame in frames
+            if frame.point_labels is not None
+        )
+        frames_labelled = sum(frame.label != NO_LABEL for frame in frames)
+        videos.append([video.label, len(frames), frames_labelled, points_labelled])
     if not videos:
         raise InputError(f"{source.name}: no video in it")
     whole = {name: np.concatenate(arrays) for name, arrays in tensors.items()}
@@ -308,7 +346,9 @@ def _kept(
     return replace(frame, points=points, point_labels=labels, image=image)
 
 
-def _to_grid(frames: list[NDArray[np.float32]]) -> tuple[NDArray[np.float64], list[Any]]:
+def _to_grid(
+    frames: list[NDArray[np.float32]], where: str
+) -> tuple[NDArray[np.float64], list[Any]]:
     """The grid of a video's frames, (4,), and their points on it, each (N, 3) int16."""
     everything = np.concatenate(frames) if sum(map(len, frames)) else np.zeros((1, 3), np.float32)
     # Axis by axis, which is several times faster than along the first axis of (P, 3).
@@ -316,6 +356,12 @@ def _to_grid(frames: list[NDArray[np.float32]]) -> tuple[NDArray[np.float64], li
     high = np.array([everything[:, axis].max() for axis in range(3)], np.float64)
     origin = (low + high) / 2
     step = max(float((high - low).max()), 1e-6) / _LEVELS
+    if step > _COARSEST:
+        raise InputError(
+            f"{where}: its points reach from {np.round(low, 1).tolist()} to "
+            f"{np.round(high, 1).tolist()} m, expected at most {_COARSEST * _LEVELS:.0f}: "
+            "is it in metres? Remove what is far away"
+        )
     steps = [
         np.clip(np.rint((points - origin) / step), -(2**15), 2**15 - 1).astype(np.int16)
         for points in frames
@@ -330,9 +376,9 @@ def _videos(path: Path, source: Source) -> Iterable[Video]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{path}: damaged ({error}); delete it and prepare again") from None
     first = 0
-    for number, (label, frames) in enumerate(counted):
+    for number, (label, frames, frames_labelled, points_labelled) in enumerate(counted):
         yield Video(
             f"{source.name}/{number}", source.group, source.split, label, path.name, number,
-            first, frames,
+            first, frames, frames_labelled, points_labelled,
         )  # fmt: skip
         first += frames

@@ -1,0 +1,240 @@
+"""Train encoders without labels: python training/pretrain.py --config config/training/....yaml
+
+CrossVideo: what two views of a point-cloud video and its image video have in common. The run lives
+in out/train/<name>, as those of finetune.py do. At its end there are <name>_points.safetensors,
+with which `finetune.py --init` begins, and <name>_images.safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fourd_perception import models
+from fourd_perception.errors import InputError, command
+from fourd_perception.models.image_video import ImageVideoConfig, ImageVideoEncoder
+from fourd_perception.parameters import load_yaml, to_mapping
+from training import initial_weights, scoring
+from training.crossvideo import CrossBatch, CrossVideo, check_views
+from training.data import open_videos, split
+from training.datasets.prepared import PreparedVideos, Video
+from training.distributed import Processes, joined
+from training.finetune import batches_in_epoch, clips_in_epoch
+from training.folder_lock import locked
+from training.identity import identity
+from training.initial_weights import EncoderCard
+from training.pretrain_clips import joined as joined_clips
+from training.pretrain_clips import training_clip
+from training.pretrain_config import PretrainConfig
+from training.pretrain_figures import Means, holdout_figures
+from training.records import written
+from training.trainer import Trainer
+
+IMAGE_ARCHITECTURE = "image_video"
+
+
+def build_model(config: PretrainConfig) -> tuple[CrossVideo, dict[str, dict[str, Any]]]:
+    """The model with random weights, and the sizes of its encoders: of points, of images.
+
+    Raises InputError if the point encoder cannot take clips or views of the configuration.
+    """
+    kind = models.architecture(config.architecture)
+    sizes = {
+        "points": to_mapping(load_yaml(kind.config, config.model)),
+        "images": to_mapping(load_yaml(ImageVideoConfig, config.image_model)),
+    }
+    torch.manual_seed(config.seed)
+    points = models.build(config.architecture, sizes["points"], classes=1)  # which none will use
+    check_views(points, config.clip.frames, config.preprocess.points, config.view)
+    images = ImageVideoEncoder(load_yaml(ImageVideoConfig, config.image_model))
+    return CrossVideo(points, images, config.loss, config.projection), sizes
+
+
+def epoch_batches(
+    videos: PreparedVideos,
+    chosen: Sequence[Video],
+    config: PretrainConfig,
+    epoch: int,
+    processes: Processes | None = None,
+) -> list[Callable[[], CrossBatch]]:
+    """An epoch's clips in random order; each batch is made when it is called.
+
+    Of several processes each makes its share of every batch.
+    """
+    alone_or_shared = processes or Processes()
+    random = np.random.default_rng([config.seed, epoch])
+    order = random.permutation(len(chosen) * config.sampling.clips_per_video)
+    order = order[: clips_in_epoch(chosen, config)]
+
+    def make(numbers: NDArray[np.int64]) -> CrossBatch:
+        return joined_clips(
+            [
+                training_clip(
+                    videos, chosen[number % len(chosen)], config,
+                    np.random.default_rng([config.seed, epoch, number + 1]),  # 0 is the order's
+                )
+                for number in alone_or_shared.shard(numbers.tolist())
+            ]
+        )  # fmt: skip
+
+    return [partial(make, part) for part in np.array_split(order, batches_in_epoch(chosen, config))]
+
+
+def pretrain(config: PretrainConfig, folder: Path, *, fresh: bool = False) -> Path:
+    """Train to the end; returns the path of the point encoder's weights.
+
+    Goes on from `folder/state.pt` if it is there, unless `fresh`. Under torchrun, in all processes.
+    Raises InputError, before anything is trained, on what cannot be learnt from.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    with (
+        joined(config.compute.device) as processes,
+        locked(folder) if processes.is_main else nullcontext(),
+    ):
+        with processes.main_first():
+            videos = open_videos(config.data, alone=processes.world == 1)
+        return _pretrain(config, folder, videos, fresh, processes)
+
+
+def _pretrain(
+    config: PretrainConfig, folder: Path, videos: PreparedVideos, fresh: bool, processes: Processes
+) -> Path:
+    parts = split(videos, config.data)
+    check_videos(videos, parts, config)
+    model, sizes = build_model(config)
+    means = Means()
+
+    def loss(model: nn.Module, batch: CrossBatch) -> Tensor:
+        torch.set_float32_matmul_precision("medium" if config.fast_products else "highest")
+        value, figures = model(batch)
+        means.add(figures)
+        return value
+
+    def figures(model: nn.Module) -> dict[str, float]:
+        learnt = cast(CrossVideo, model)
+        return holdout_figures(learnt, videos, parts["holdout"], parts["train"], config)
+
+    def validate(model: CrossVideo, epoch: int) -> dict[str, float]:
+        due = epoch % config.validate_every == 0 or epoch == config.epochs
+        return means.take() | (figures(model) if due else {})
+
+    run = Trainer(
+        model, loss, config.optimiser, folder,
+        epochs=config.epochs,
+        steps_per_epoch=-(-batches_in_epoch(parts["train"], config) // config.optimiser.accumulate),
+        seed=config.seed,
+        identity=identity(config, sizes=sizes, videos=len(videos.videos)),
+        compute=config.compute, processes=processes,
+    )  # fmt: skip
+    kinds = {"images": IMAGE_ARCHITECTURE, "points": config.architecture}
+    products = {branch: folder / f"{config.name}_{branch}.safetensors" for branch in kinds}
+    path = products["points"]
+    if fresh:
+        run.forget(*products.values())
+    resumed = run.resume()
+    if path.exists() and run.epoch < config.epochs:
+        raise InputError(
+            f"{path}: a run that is not finished would replace it; "
+            "use another --out to keep it; --fresh starts anew and deletes it"
+        )
+    if path.exists():
+        if processes.is_main:
+            print(f"finished already: {path}")
+        return path
+    if resumed and processes.is_main:
+        print(f"going on from epoch {run.epoch} of {config.epochs} in {folder}")
+    if processes.is_main:
+        with written(folder / "config.yaml") as part:
+            part.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False), encoding="utf-8")
+    run.fit(lambda epoch: epoch_batches(videos, parts["train"], config, epoch, processes), validate)
+    if processes.is_main:
+        measured = figures(run.result)
+        for branch, architecture in kinds.items():  # the points last: with them it is finished
+            card = _card(config, architecture, sizes[branch], parts["train"], measured)
+            initial_weights.save(products[branch], getattr(run.result, branch), card)
+            print(products[branch])
+    return path
+
+
+def check_videos(
+    videos: PreparedVideos, parts: dict[str, list[Video]], config: PretrainConfig
+) -> None:
+    """Raises InputError if there are too few videos, they have no images, or clips do not fit."""
+    scoring.video_step(videos, config.clip)
+    if clips_in_epoch(parts["train"], config) < 2:
+        raise InputError(
+            f"{config.data.prepared}: {len(parts['train'])} training videos make a batch of one, "
+            "which has no negatives: take more videos, or a larger sampling.epoch_share"
+        )
+    for video in [part[0] for part in parts.values() if part]:
+        if videos.frame(video, 0).image is None:
+            raise InputError(
+                f"{config.data.prepared}: {video.name} has no images: name another folder in "
+                "data.prepared, so that it is made with data.image_size"
+            )
+
+
+def _card(
+    config: PretrainConfig,
+    architecture: str,
+    sizes: dict[str, Any],
+    train: Sequence[Video],
+    figures: dict[str, float],
+) -> EncoderCard:
+    return EncoderCard(
+        name=config.name,
+        architecture=architecture,
+        model=sizes,
+        clip=config.clip,
+        preprocess=config.preprocess,
+        trained_on={
+            "method": "crossvideo",
+            "dataset": config.data.dataset,
+            "protocol": config.data.protocol,
+            "videos": len(train),
+            "groups": sorted({video.group for video in train}),
+            "image_size": config.image_size,
+            "epochs": config.epochs,
+            "seed": config.seed,
+            "figures": figures,
+        },
+    )
+
+
+@command
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--config", required=True, help="YAML file, config/training/crossvideo_*")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
+        help="replace a value of the file, e.g. --set loss.temperature=0.1; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--out", help="the run's folder; default out/train/<name>")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="start anew; deletes the run in the folder and what it made",
+    )
+    arguments = parser.parse_args()
+    config = load_yaml(PretrainConfig, arguments.config, tuple(arguments.overrides))
+    pretrain(config, Path(arguments.out or Path("out/train") / config.name), fresh=arguments.fresh)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
