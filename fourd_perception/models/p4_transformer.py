@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
 from fourd_perception.models.p4d_conv import P4DConv, P4DConvConfig
-from fourd_perception.models.token_parts import TimeEmbedding, mlp_head
+from fourd_perception.models.token_parts import TIME_SCALE, TimeEmbedding, mlp_head
 from fourd_perception.models.transformer import Transformer, TransformerConfig
 from fourd_perception.models.video_model import Features, VideoModel, sampled
 from fourd_perception.parameters import param
@@ -37,6 +37,7 @@ class P4TransformerConfig:
     )  # fmt: skip
     rectify: bool = param(False, "ReLU between embedding and transformer")
     transformer: TransformerConfig = param(TransformerConfig(), "over the tokens")
+    time_scale: float = param(1.0, TIME_SCALE, at_least=0.0, at_most=1e3)
     head_channels: int = param(2048, "channels inside the classifier", at_least=1, at_most=65536)
     head_dropout: float = param(0.0, "dropout in the classifier", at_least=0.0, at_most=0.95)
     compat: bool = param(False, "sample as the public CUDA code does: no points near the origin")
@@ -88,7 +89,7 @@ class P4Transformer(VideoModel):
         if config.task == "action_segmentation":
             # What a frame's time adds is the same for all its anchors: it can come after.
             self.layers.append(FrameMax())
-        self.time = None if displacement else TimeEmbedding(channels)
+        self.time = None if displacement else TimeEmbedding(channels, config.time_scale)
         self.transformer = Transformer(channels, config.transformer, displacement=displacement)
         self.head = mlp_head(channels, config.head_channels, classes, config.head_dropout)
 

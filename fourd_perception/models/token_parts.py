@@ -15,13 +15,22 @@ class TimeEmbedding(Linear):
     The part that tells the place does not; `P4DConv` adds it.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, scale: float = 1.0) -> None:
+        """scale: what t is multiplied by before."""
         super().__init__(1, channels)
+        self.scale = scale
 
     def forward(self, frames: int) -> Tensor:  # type: ignore[override]
         """(L, C) for L frames, with the embedding's bias."""
         time = torch.arange(1, frames + 1, device=self.weight.device, dtype=self.weight.dtype)
-        return super().forward(time[:, None])
+        return super().forward(self.scale * time[:, None])
+
+
+TIME_SCALE = (
+    "the frames' number is multiplied by this before it is embedded; the public code's is 1: after "
+    "150 frames it drowns all else that a token knows at the start of a training"
+)
+"""What the models' option of that name does."""
 
 
 def mlp_head(channels: int, hidden: int, classes: int, dropout: float) -> nn.Sequential:
