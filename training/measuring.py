@@ -20,7 +20,8 @@ from training.data import split
 from training.datasets.labelled_video import NO_LABEL
 from training.datasets.prepared import PreparedVideos, Video
 
-PROTOCOLS = ("segments", "windows")
+PROTOCOLS = ("windows", "segments")
+"""The first is the field's, and what a robot's sliding window sees."""
 _LATENCY_CLIPS = 5
 
 
