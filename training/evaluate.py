@@ -1,7 +1,7 @@
 """Measure a checkpoint on a split: python training/evaluate.py --model FILE --config YAML
 
-action_recognition: both ways of cutting a video are measured, every window (PSTNet's test, and what a
-robot's sliding window sees) and clips by segments (VG4D's); `video_accuracy` is the first's.
+action_recognition: both ways of cutting a video are measured, every window (PSTNet's test, and what
+a robot's sliding window sees) and clips by segments (VG4D's); `video_accuracy` is the first's.
 action_segmentation: accuracy of frames, edit score and F1 of segments (MS-TCN's).
 semantic_segmentation: mean intersection over union of all points of all frames.
 
