@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
 from fourd_perception.models.p4d_conv import P4DConv, P4DConvConfig
-from fourd_perception.models.token_parts import TIME_SCALE, TimeEmbedding, mlp_head
+from fourd_perception.models.token_parts import TimeEmbedding, mlp_head
 from fourd_perception.models.transformer import Transformer, TransformerConfig
 from fourd_perception.models.video_model import Features, VideoModel, sampled
 from fourd_perception.parameters import param
@@ -37,7 +37,13 @@ class P4TransformerConfig:
     )  # fmt: skip
     rectify: bool = param(False, "ReLU between embedding and transformer")
     transformer: TransformerConfig = param(TransformerConfig(), "over the tokens")
-    time_scale: float = param(1.0, TIME_SCALE, at_least=0.0, at_most=1e3)
+    time_scale: float = param(
+        1.0,
+        "a frame's number is multiplied by this before it is embedded; the public code's is 1: "
+        "after 150 frames it drowns all else that a token knows at the start of a training",
+        at_least=0.0,
+        at_most=1e3,
+    )
     head_channels: int = param(2048, "channels inside the classifier", at_least=1, at_most=65536)
     head_dropout: float = param(0.0, "dropout in the classifier", at_least=0.0, at_most=0.95)
     compat: bool = param(False, "sample as the public CUDA code does: no points near the origin")

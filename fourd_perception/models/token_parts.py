@@ -26,13 +26,6 @@ class TimeEmbedding(Linear):
         return super().forward(self.scale * time[:, None])
 
 
-TIME_SCALE = (
-    "the frames' number is multiplied by this before it is embedded; the public code's is 1: after "
-    "150 frames it drowns all else that a token knows at the start of a training"
-)
-"""What the models' option of that name does."""
-
-
 def mlp_head(channels: int, hidden: int, classes: int, dropout: float) -> nn.Sequential:
     """The classifier of the transformers: norm, linear, GELU, linear."""
     return nn.Sequential(
