@@ -75,6 +75,7 @@ TUBE = {
     "temporal_kernel": 3, "temporal_stride": 2, "temporal_padding": [1, 0],
 }  # fmt: skip
 EVERY_FRAME = TUBE | {"temporal_stride": 1, "temporal_padding": [1, 1]}
+NORMALISED = EVERY_FRAME | {"normalise_output": True}
 BLOCKS = {"depth": 2, "heads": 2, "head_channels": 8, "mlp_channels": 20}
 DOWN = [
     {
@@ -127,6 +128,18 @@ CASES = [
         "pptr_frames",
         "pptr",
         {"task": "action_segmentation", "tube": EVERY_FRAME, "primitives": GROUPS, **PPTR},
+        output=(9,),
+    ),
+    Case(
+        "p4_transformer_frames_normalised",
+        "p4_transformer",
+        {"task": "action_segmentation", "tube": NORMALISED, "transformer": BLOCKS},
+        output=(9,),
+    ),
+    Case(
+        "pptr_frames_normalised",
+        "pptr",
+        {"task": "action_segmentation", "tube": NORMALISED, "primitives": GROUPS, **PPTR},
         output=(9,),
     ),
     Case(

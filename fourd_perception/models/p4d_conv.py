@@ -31,6 +31,12 @@ class P4DConvConfig:
 
     channels: tuple[int, ...] = param((1024,), "widths of the MLP", at_least=1, at_most=65536)
     normalise: bool = param(False, "batch norm and ReLU after each width")
+    normalise_output: bool = param(
+        False,
+        "batch norm and ReLU of what comes out, the place's embedding with it; not in the papers: "
+        "without it what all anchors share hides what sets them apart, and labels for the frames "
+        "of small clouds are not learnt",
+    )
     radius: float = param(0.7, "search radius, model units", at_least=1e-6)
     neighbours: int = param(32, "neighbours of an anchor in a frame", at_least=1, at_most=1024)
     spatial_stride: int = param(32, "points to an anchor", at_least=1, at_most=65536)
@@ -90,6 +96,7 @@ class P4DConv(FrameLayer):
         self.feature_norm = nn.BatchNorm1d(first) if config.normalise and in_channels else None
         self.mlp = PointMLP(first, tuple(widths), config.normalise)
         self.place = Linear(3, config.channels[-1], bias=False) if embed_place else None
+        self.output_norm = nn.BatchNorm1d(config.channels[-1]) if config.normalise_output else None
 
     def output_points(self, points: int) -> int:
         """The anchors that the spatial stride leaves."""
@@ -116,6 +123,8 @@ class P4DConv(FrameLayer):
         features = self._over_time(pooled)
         if self.place is not None:
             features = features + self.place(anchors.points)
+        if self.output_norm is not None:
+            features = rectified(self.output_norm, features)
         below = level.at(middle) if self.keep_below else None
         return Level(anchors.points, features, None, anchors.primitives, below)
 
