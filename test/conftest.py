@@ -4,7 +4,10 @@ and threads that sleep while they wait."""
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -15,3 +18,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # No deadline: the first example compiles kernels, and a busy machine is no fault of the code.
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
+
+
+@pytest.fixture(autouse=True)
+def threads_and_exactness_as_found() -> Iterator[None]:
+    """Nodes and trainings set both for their process, which here is that of all other tests too."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    threads, products = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(products)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from training.records import written
 
 
 def draw(confusion: NDArray[np.int64], classes: Sequence[str], path: str | Path) -> None:
@@ -15,6 +16,7 @@ def draw(confusion: NDArray[np.int64], classes: Sequence[str], path: str | Path)
 
     confusion: (K, K) counts, or (K, K + 1) with a column for no answer, which is not drawn.
     classes: K names. Rows without truth stay empty.
+    Raises InputError if the file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -36,6 +38,5 @@ def draw(confusion: NDArray[np.int64], classes: Sequence[str], path: str | Path)
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6,
                       color="white" if value > 55 else "black")  # fmt: skip
     figure.colorbar(image, label="percent of the truth", shrink=0.7)
-    part = Path(path).with_name(Path(path).name + ".part")
-    figure.savefig(part, format="png", dpi=110)
-    os.replace(part, path)
+    with written(Path(path)) as part:
+        figure.savefig(part, format="png", dpi=110)

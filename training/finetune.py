@@ -11,14 +11,12 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -30,14 +28,12 @@ from fourd_perception.models import VideoModel
 from fourd_perception.parameters import load_yaml, to_mapping
 from training import initial_weights, scoring, tasks
 from training.config import FinetuneConfig
-from training.data import open_videos, split
+from training.data import split
 from training.datasets.labelled_video import NO_LABEL
 from training.datasets.prepared import PreparedVideos, Video
-from training.distributed import Processes, joined
-from training.folder_lock import locked
+from training.distributed import Processes
 from training.identity import identity
-from training.pretrain_config import PretrainConfig
-from training.records import written
+from training.run_folder import batch_numbers, begin, clip_random, opened, steps_in_epoch
 from training.trainer import Batch, Trainer
 from training.transforms import Clip, augment, cut_clip, segment_indices, window_indices
 
@@ -56,17 +52,6 @@ def build_model(config: FinetuneConfig, classes: int) -> tuple[VideoModel, dict[
     return model, sizes
 
 
-def clips_in_epoch(chosen: Sequence[Video], config: FinetuneConfig | PretrainConfig) -> int:
-    """How many clips an epoch has."""
-    sampling = config.sampling
-    return max(1, round(len(chosen) * sampling.clips_per_video * sampling.epoch_share))
-
-
-def batches_in_epoch(chosen: Sequence[Video], config: FinetuneConfig | PretrainConfig) -> int:
-    """How many batches an epoch is cut into."""
-    return max(1, clips_in_epoch(chosen, config) // config.batch_size)
-
-
 def epoch_batches(
     videos: PreparedVideos,
     chosen: Sequence[Video],
@@ -80,13 +65,10 @@ def epoch_batches(
     """
     alone_or_shared = processes or Processes()
     step = scoring.video_step(videos, config.clip)
-    random = np.random.default_rng([config.seed, epoch])
-    order = random.permutation(len(chosen) * config.sampling.clips_per_video)
-    order = order[: clips_in_epoch(chosen, config)]
 
     def cut(number: int) -> tuple[Clip, Video]:
         video = chosen[number % len(chosen)]
-        random = np.random.default_rng([config.seed, epoch, number + 1])  # 0 is the order's
+        random = clip_random(config, epoch, number)
         as_window = random.random() < config.sampling.window_share
         if as_window or config.task != "action_recognition":
             speed = config.sampling.speed ** random.uniform(-1, 1)
@@ -110,7 +92,7 @@ def epoch_batches(
         weight = float((labels != NO_LABEL).sum())
         return Batch(torch.from_numpy(points), torch.from_numpy(labels), names, weight)
 
-    return [partial(make, part) for part in np.array_split(order, batches_in_epoch(chosen, config))]
+    return [partial(make, numbers) for numbers in batch_numbers(chosen, config, epoch)]
 
 
 def finetune(
@@ -122,14 +104,7 @@ def finetune(
     init: a file of `initial_weights` that the encoder begins with. Raises InputError if it does not
     fit, before anything is trained.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    with (
-        joined(config.compute.device) as processes,
-        locked(folder) if processes.is_main else nullcontext(),
-    ):
-        with processes.main_first():
-            videos = open_videos(config.data, alone=processes.world == 1)
+    with opened(config, folder) as (processes, videos):
         return _finetune(config, folder, videos, fresh, init, processes)
 
 
@@ -163,7 +138,7 @@ def _finetune(
     run = Trainer(
         model, loss, config.optimiser, folder,
         epochs=config.epochs,
-        steps_per_epoch=-(-batches_in_epoch(parts["train"], config) // config.optimiser.accumulate),
+        steps_per_epoch=steps_in_epoch(parts["train"], config),
         seed=config.seed,
         identity=identity(
             config, sizes=sizes, classes=classes, videos=len(videos.videos), initial_weights=begun
@@ -171,23 +146,8 @@ def _finetune(
         compute=config.compute, processes=processes,
     )  # fmt: skip
     path = folder / f"{config.name}.safetensors"
-    if fresh:
-        run.forget(path)
-    resumed = run.resume()
-    if path.exists() and run.epoch < config.epochs:
-        raise InputError(
-            f"{path}: a run that is not finished would replace it; "
-            "use another --out to keep it; --fresh starts anew and deletes it"
-        )
-    if path.exists():
-        if processes.is_main:
-            print(f"finished already: {path}")
+    if not begin(run, config, path, fresh=fresh):
         return path
-    if resumed and processes.is_main:
-        print(f"going on from epoch {run.epoch} of {config.epochs} in {folder}")
-    if processes.is_main:
-        with written(folder / "config.yaml") as part:
-            part.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False), encoding="utf-8")
     run.fit(lambda epoch: epoch_batches(videos, parts["train"], config, epoch, processes), validate)
     if processes.is_main:
         card = model_card(config, sizes, classes, parts["train"], init)

@@ -10,14 +10,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -29,18 +27,23 @@ from fourd_perception.models.image_video import ImageVideoConfig, ImageVideoEnco
 from fourd_perception.parameters import load_yaml, to_mapping
 from training import initial_weights, scoring
 from training.crossvideo import CrossBatch, CrossVideo, check_views
-from training.data import open_videos, split
+from training.data import split
 from training.datasets.prepared import PreparedVideos, Video
-from training.distributed import Processes, joined
-from training.finetune import batches_in_epoch, clips_in_epoch
-from training.folder_lock import locked
+from training.distributed import Processes
 from training.identity import identity
 from training.initial_weights import EncoderCard
 from training.pretrain_clips import joined as joined_clips
 from training.pretrain_clips import training_clip
 from training.pretrain_config import PretrainConfig
 from training.pretrain_figures import Means, holdout_figures
-from training.records import written
+from training.run_folder import (
+    batch_numbers,
+    begin,
+    clip_random,
+    clips_in_epoch,
+    opened,
+    steps_in_epoch,
+)
 from training.trainer import Trainer
 
 IMAGE_ARCHITECTURE = "image_video"
@@ -75,22 +78,19 @@ def epoch_batches(
     Of several processes each makes its share of every batch.
     """
     alone_or_shared = processes or Processes()
-    random = np.random.default_rng([config.seed, epoch])
-    order = random.permutation(len(chosen) * config.sampling.clips_per_video)
-    order = order[: clips_in_epoch(chosen, config)]
 
     def make(numbers: NDArray[np.int64]) -> CrossBatch:
         return joined_clips(
             [
                 training_clip(
                     videos, chosen[number % len(chosen)], config,
-                    np.random.default_rng([config.seed, epoch, number + 1]),  # 0 is the order's
+                    clip_random(config, epoch, number),
                 )
                 for number in alone_or_shared.shard(numbers.tolist())
             ]
         )  # fmt: skip
 
-    return [partial(make, part) for part in np.array_split(order, batches_in_epoch(chosen, config))]
+    return [partial(make, numbers) for numbers in batch_numbers(chosen, config, epoch)]
 
 
 def pretrain(config: PretrainConfig, folder: Path, *, fresh: bool = False) -> Path:
@@ -99,14 +99,7 @@ def pretrain(config: PretrainConfig, folder: Path, *, fresh: bool = False) -> Pa
     Goes on from `folder/state.pt` if it is there, unless `fresh`. Under torchrun, in all processes.
     Raises InputError, before anything is trained, on what cannot be learnt from.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    with (
-        joined(config.compute.device) as processes,
-        locked(folder) if processes.is_main else nullcontext(),
-    ):
-        with processes.main_first():
-            videos = open_videos(config.data, alone=processes.world == 1)
+    with opened(config, folder) as (processes, videos):
         return _pretrain(config, folder, videos, fresh, processes)
 
 
@@ -135,7 +128,7 @@ def _pretrain(
     run = Trainer(
         model, loss, config.optimiser, folder,
         epochs=config.epochs,
-        steps_per_epoch=-(-batches_in_epoch(parts["train"], config) // config.optimiser.accumulate),
+        steps_per_epoch=steps_in_epoch(parts["train"], config),
         seed=config.seed,
         identity=identity(config, sizes=sizes, videos=len(videos.videos)),
         compute=config.compute, processes=processes,
@@ -143,23 +136,8 @@ def _pretrain(
     kinds = {"images": IMAGE_ARCHITECTURE, "points": config.architecture}
     products = {branch: folder / f"{config.name}_{branch}.safetensors" for branch in kinds}
     path = products["points"]
-    if fresh:
-        run.forget(*products.values())
-    resumed = run.resume()
-    if path.exists() and run.epoch < config.epochs:
-        raise InputError(
-            f"{path}: a run that is not finished would replace it; "
-            "use another --out to keep it; --fresh starts anew and deletes it"
-        )
-    if path.exists():
-        if processes.is_main:
-            print(f"finished already: {path}")
+    if not begin(run, config, path, products["images"], fresh=fresh):
         return path
-    if resumed and processes.is_main:
-        print(f"going on from epoch {run.epoch} of {config.epochs} in {folder}")
-    if processes.is_main:
-        with written(folder / "config.yaml") as part:
-            part.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False), encoding="utf-8")
     run.fit(lambda epoch: epoch_batches(videos, parts["train"], config, epoch, processes), validate)
     if processes.is_main:
         measured = figures(run.result)

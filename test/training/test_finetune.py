@@ -15,7 +15,7 @@ from model_cases import BLOCKS, EVERY_FRAME, GROUPS, PPTR, SEGMENTS
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
 from fourd_perception.parameters import from_mapping
-from training import data, evaluate, finetune, measuring
+from training import data, evaluate, finetune, measuring, run_folder
 from training.config import FinetuneConfig
 from training.datasets.labelled_video import DataSet, Source, actions_of
 from training.datasets.prepared import PreparedVideos, prepare
@@ -190,7 +190,7 @@ def test_an_epoch_may_be_a_share_of_the_videos_or_several_clips_of_each(root):
         run = config(root, sampling=sampling)
         chosen = data.split(videos, run.data)["train"]
         batches = [make() for make in finetune.epoch_batches(videos, chosen, run, epoch)]
-        assert len(batches) == finetune.batches_in_epoch(chosen, run)
+        assert len(batches) == run_folder.batches_in_epoch(chosen, run)
         return [name for batch in batches for name in batch.names]
 
     assert len(names(0)) == len(set(names(0))) == 18
