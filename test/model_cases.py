@@ -75,7 +75,7 @@ TUBE = {
     "temporal_kernel": 3, "temporal_stride": 2, "temporal_padding": [1, 0],
 }  # fmt: skip
 EVERY_FRAME = TUBE | {"temporal_stride": 1, "temporal_padding": [1, 1]}
-NORMALISED = EVERY_FRAME | {"normalise_output": True}
+NORMALISED = EVERY_FRAME | {"centre_place": True, "normalise_output": True}
 BLOCKS = {"depth": 2, "heads": 2, "head_channels": 8, "mlp_channels": 20}
 DOWN = [
     {

@@ -31,6 +31,11 @@ class P4DConvConfig:
 
     channels: tuple[int, ...] = param((1024,), "widths of the MLP", at_least=1, at_most=65536)
     normalise: bool = param(False, "batch norm and ReLU after each width")
+    centre_place: bool = param(
+        False,
+        "for a transformer an anchor's place is told from the middle of its frame's anchors, not "
+        "from the camera as in the papers: few recordings do not teach that people stand anywhere",
+    )
     normalise_output: bool = param(
         False,
         "batch norm and ReLU of what comes out, the place's embedding with it; not in the papers: "
@@ -122,7 +127,10 @@ class P4DConv(FrameLayer):
             pooled = self._grouped(level, anchors.points, frames, index, offset)
         features = self._over_time(pooled)
         if self.place is not None:
-            features = features + self.place(anchors.points)
+            place = anchors.points
+            if config.centre_place:
+                place = place - place.mean(1, keepdim=True)
+            features = features + self.place(place)
         if self.output_norm is not None:
             features = rectified(self.output_norm, features)
         below = level.at(middle) if self.keep_below else None

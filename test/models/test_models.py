@@ -150,6 +150,20 @@ def test_the_order_of_points_does_not_count_but_for_the_first_of_a_frame(case: C
     torch.testing.assert_close(shuffled, first, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.name.endswith("_normalised")],
+    ids=lambda case: case.name,
+)
+def test_with_centred_places_the_answer_does_not_depend_on_where_the_camera_stands(case: Case):
+    model, clip = case.build(), case.clip()
+    moved = clip + torch.tensor([0.5, -0.25, 2.0])
+    torch.testing.assert_close(model(moved), model(clip), rtol=1e-3, atol=1e-3)
+    absolute = next(one for one in CASES if one.name == case.name.removesuffix("_normalised"))
+    model = absolute.build()
+    assert (model(moved) - model(clip)).abs().max() > 0.1
+
+
 @each
 def test_non_contiguous_clips_are_the_same_clips(case: Case):
     model, clip = case.build(), case.clip()
