@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fourd_perception.errors import InputError
 from fourd_perception.models import VideoModel
 from fourd_perception.models.batch_norm import rectified
 from fourd_perception.models.linear import Linear
+from fourd_perception.models.video_model import Features
 from fourd_perception.parameters import param
 from training.losses import CrossVideoConfig, Projected, crossvideo_loss
 from training.trainer import Batch
@@ -107,7 +110,7 @@ class ProjectionHead(nn.Module):
     def __init__(self, channels: int, hidden: int, out: int, *, norm: bool = True) -> None:
         super().__init__()
         self.channels = channels
-        self.expand = Linear(channels, hidden)
+        self.expand = Linear(channels, hidden, bias=not norm)  # a norm takes it away again
         self.norm = nn.BatchNorm1d(hidden) if norm else None
         self.project = Linear(hidden, out)
 
@@ -130,13 +133,24 @@ class CrossVideo(nn.Module):
         images: nn.Module,
         config: CrossVideoConfig,
         projection: ProjectionConfig | None = None,
+        clips_at_once: int = 0,
     ) -> None:
         """images: (B, L, 3, H, W) float32 -> `Features`, with a feature for each of the L frames.
 
-        Both have `feature_channels`.
+        Both have `feature_channels`. clips_at_once: what an encoder is given in training; what it
+        computed is forgotten and computed again for the gradients, so that memory does not grow
+        with the batch; 0: all, once. Raises InputError if an encoder normalises over its batch,
+        which then has to be whole.
         """
         super().__init__()
         projection = projection or ProjectionConfig()
+        self.clips_at_once = clips_at_once
+        for kind, encoder in (("point", points), ("image", images)) if clips_at_once else ():
+            if any(isinstance(one, nn.BatchNorm1d) for one in encoder.modules()):
+                raise InputError(
+                    f"clips_at_once: the {kind} encoder ({type(encoder).__name__}) normalises over "
+                    "its batch, so it has to see all of it: set 0, or take a smaller batch_size"
+                )
         self.config = config
         self.points, self.images = points, images
         self.point_head, self.image_head = (
@@ -176,9 +190,9 @@ class CrossVideo(nn.Module):
         )
         chosen, gap = paired_moments(moments, batch)
         features = (
-            self.points.encode(batch.clips).frames,
-            self.points.encode(batch.second).frames,
-            self.images(batch.images).frames,
+            self._frames(self.points.encode, batch.clips),
+            self._frames(self.points.encode, batch.second),
+            self._frames(self.images, batch.images),
         )
         self._check_features(batch, features)
         heads = self.point_head, self.point_head, self.image_head
@@ -188,6 +202,17 @@ class CrossVideo(nn.Module):
             Projected(frames[clips, at], frames.amax(1)) for frames, at in zip(projected, chosen)
         )
         return (first, second, image), gap
+
+    def _frames(self, encode: Callable[[Tensor], Features], clips: Tensor) -> Tensor:
+        """The clips' frame features (B, L', C), of as many clips at once as may be."""
+        parts = clips.split(self.clips_at_once or len(clips))
+        if len(parts) == 1 or not torch.is_grad_enabled():
+            return torch.cat([encode(one).frames for one in parts])
+
+        def frames(part: Tensor) -> Tensor:
+            return encode(part).frames
+
+        return torch.cat([checkpoint(frames, one, use_reentrant=False) for one in parts])
 
     def _anchor_frames(self, frames: Tensor) -> Tensor:
         """(B, L) frames of the clip that are encoded -> (B, L') that the features are of."""

@@ -63,7 +63,8 @@ def build_model(config: PretrainConfig) -> tuple[CrossVideo, dict[str, dict[str,
     points = models.build(config.architecture, sizes["points"], classes=1)  # which none will use
     check_views(points, config.clip.frames, config.preprocess.points, config.view)
     images = ImageVideoEncoder(load_yaml(ImageVideoConfig, config.image_model))
-    return CrossVideo(points, images, config.loss, config.projection), sizes
+    made = CrossVideo(points, images, config.loss, config.projection, config.clips_at_once)
+    return made, sizes
 
 
 def epoch_batches(

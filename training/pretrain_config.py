@@ -37,6 +37,12 @@ class PretrainConfig:
     batch_size: int = param(
         8, "clips in a batch, all of them each other's negatives", at_least=2
     )  # fmt: skip
+    clips_at_once: int = param(
+        0, "clips of a batch that an encoder takes at once; 0: all. With fewer, what it computed "
+        "is computed again for the gradients: a third more time, and memory does not grow with "
+        "the batch",
+        at_least=0,
+    )  # fmt: skip
     sampling: SamplingConfig = param(SamplingConfig(), "clips")
     first_view: AugmentConfig = param(
         AugmentConfig(scale=0.0), "the first view; the paper's is the clip as it is"

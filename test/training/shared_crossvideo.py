@@ -50,10 +50,12 @@ def case_named(name: str):
     return next(case for case in CASES if case.name == name)
 
 
-def model_of(name: str, config: CrossVideoConfig = CONFIGS["printed"]) -> CrossVideo:
+def model_of(
+    name: str, config: CrossVideoConfig = CONFIGS["printed"], clips_at_once: int = 0
+) -> CrossVideo:
     encoder: VideoModel = case_named(name).build()
     torch.manual_seed(1)
-    return CrossVideo(encoder, TinyImages(), config, ProjectionConfig(channels=8))
+    return CrossVideo(encoder, TinyImages(), config, ProjectionConfig(channels=8), clips_at_once)
 
 
 def cross_batch(count: int, seed: int = 0) -> CrossBatch:

@@ -185,6 +185,25 @@ def test_a_frames_time_is_the_middle_of_what_its_feature_looks_at(name):
         assert seen[-1] == min(case.frames - 1, time + reach)
 
 
+@pytest.mark.parametrize("name", ["p4_transformer", "pptr"])
+def test_a_few_clips_at_once_give_the_gradients_of_all(name):
+    batch = cross_batch(5)
+    gradients = []
+    for clips_at_once in (0, 2, 8):
+        model = model_of(name, clips_at_once=clips_at_once).train()
+        loss, _ = model(batch)
+        loss.backward()
+        gradients.append([one.grad for one in model.parameters() if one.grad is not None])
+    whole, *others = gradients
+    for few in others:
+        torch.testing.assert_close(few, whole)
+
+
+def test_an_encoder_that_normalises_over_its_batch_must_see_it_whole():
+    with pytest.raises(InputError, match=r"clips_at_once: the point encoder .* over its batch"):
+        model_of("im_pstnet", clips_at_once=2)
+
+
 kernels = st.sampled_from([1, 3, 5])
 reaches = kernels.flatmap(
     lambda kernel: st.builds(
