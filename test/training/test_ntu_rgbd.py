@@ -137,6 +137,17 @@ def test_colour_goes_with_depth_by_proportion(root, tmp_path):
     assert levels_of(long.name) == pytest.approx(expected, abs=4)
 
 
+def test_colour_stays_beside_depth_whose_first_files_are_missing(tmp_path):
+    root = tmp_path / "ntu"
+    write_sample(root / "nturgb+d_depth_masked", TRAIN, range(3, 25))
+    write_video(root / "nturgb+d_rgb" / f"{TRAIN}_rgb.avi", range(10, 250, 10))
+    videos = prepared(root, tmp_path / "prepared", image_size=[12, 16])
+    (video,) = videos.videos
+    levels = [float(videos.frame(video, i).image.mean()) for i in range(video.frames)]
+    # Number n was taken with the level 10 n.
+    assert levels == pytest.approx([10.0 * number for number in range(3, 25)], abs=4)
+
+
 def test_images_without_their_videos_are_refused_before_anything_is_read(root):
     write_video(root / "nturgb+d_rgb" / f"{TRAIN}_rgb.avi", [1] * 6)
     with pytest.raises(InputError, match=f"{TEST}_rgb.avi.*leave out data.image_size"):

@@ -45,6 +45,9 @@ _DEEPEST = 4
 _LOOKS_LIKE_SAMPLE = re.compile(r"S\d+C\d+P\d+.*")
 _COLOUR_NAME = re.compile(rf"({ntu_protocols.SAMPLE})_rgb\.avi")
 _DEPTH_NAME = re.compile(r"MDepth-(\d{8})\.png")
+_FIRST = 1
+"""The number of a sample's first depth map."""
+
 _MAY_LACK = 0.1
 """Share of a sample's frames; with more missing it is damaged."""
 
@@ -100,10 +103,14 @@ def points_of(depth: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def _frames(folder: Path, colour: str) -> Iterator[LabelledFrame]:
-    """A frame whose file is missing has no points, so that the others keep their moments."""
+    """A frame whose file is missing has no points, so that the others keep their moments.
+
+    Missing ones at the start are left out; colour begins when number 1 was taken all the same.
+    """
     files = _depth_files(folder)
     first, last = min(files), max(files)
-    images = _images(colour, last + 1 - first) if colour else None
+    start = min(first, _FIRST)
+    images = _images(colour, last + 1 - start, first - start) if colour else None
     for number in range(first, last + 1):
         depth: NDArray[np.uint16] = np.zeros((INTRINSICS.height, INTRINSICS.width), np.uint16)
         if number in files:
@@ -124,7 +131,7 @@ def _depth_files(folder: Path) -> dict[int, Path]:
         files[int(match[1])] = path
     if not files:
         raise InputError(f"{folder}: no MDepth-*.png in it; unpack the sample again, or remove it")
-    length = max(files) + 1 - min(files)
+    length = max(files) + 1 - min(_FIRST, *files)
     if length - len(files) > _MAY_LACK * length:
         raise InputError(
             f"{folder}: its numbers ask for {length} frames, it has {len(files)}; "
@@ -133,15 +140,19 @@ def _depth_files(folder: Path) -> dict[int, Path]:
     return files
 
 
-def _images(video: str, frames: int) -> Iterator[NDArray[np.uint8]]:
-    """An image for each of `frames` depth maps; lengths that differ by a few are stretched."""
+def _images(video: str, frames: int, skip: int) -> Iterator[NDArray[np.uint8]]:
+    """An image for each of `frames` depth maps but the first `skip`.
+
+    Lengths that differ by a few are stretched.
+    """
     count = count_frames(video)
     if abs(count - frames) > _MAY_LACK * frames:
         raise InputError(
             f"{video}: expected about {frames} frames, as of depth, got {count}; "
             "copy it again, or remove the sample"
         )
-    return frames_at(video, np.rint(np.linspace(0, count - 1, frames)).astype(int).tolist())
+    at = np.rint(np.linspace(0, count - 1, frames)).astype(int)
+    return frames_at(video, at[skip:].tolist())
 
 
 def _samples(root: Path) -> dict[ntu_protocols.SampleId, Path]:
