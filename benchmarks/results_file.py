@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fourd_perception.whole_file import written
+
 _ROOT = Path(__file__).resolve().parent.parent
 _GIB = 1 << 30
 
@@ -44,11 +46,8 @@ def write_result(
         "figures": dict(figures),
     }
     text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with written(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def commit() -> str:

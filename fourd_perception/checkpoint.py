@@ -1,37 +1,26 @@
 """One file holds the weights and everything that is needed to run them.
 
-A checkpoint is a safetensors file: no pickle is ever read. Its metadata has one entry of JSON, the
-`ModelCard`.
+A checkpoint is a safetensors file: no pickle is ever read. Its metadata is a `ModelCard`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from fourd_perception import models
+from fourd_perception import models, weights_file
 from fourd_perception.errors import InputError
 from fourd_perception.models.video_model import VideoModel
-from fourd_perception.parameters import from_mapping, to_mapping
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
 
 _METADATA_KEY = "fourd_perception"
 _FORMAT = 1
 _KEPT = {True: (torch.float32, torch.float16, torch.bfloat16, torch.float64), False: (torch.int64,)}
-
-
-class CheckpointError(InputError):
-    """A file is not a checkpoint of ours, or does not fit the code or the task."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +60,7 @@ def save(path: str | Path, model: nn.Module, card: ModelCard, *, half: bool = Tr
     """Write weights and card to `path`, whole or not at all.
 
     half: matrices are kept in half precision; vectors (normalisation, biases) stay float32.
-    Raises CheckpointError if a weight is not finite, or too large for half precision, and if the
+    Raises InputError if a weight is not finite, or too large for half precision, and if the
     file cannot be written.
     """
 
@@ -81,19 +70,18 @@ def save(path: str | Path, model: nn.Module, card: ModelCard, *, half: bool = Tr
         return tensor.half() if narrow else tensor
 
     state = {name: kept(tensor) for name, tensor in model.state_dict().items()}
-    _refuse_not_finite(path, state)
-    _write(Path(path), state, card)
+    weights_file.write(Path(path), state, _METADATA_KEY, card)
 
 
 def replace_card(path: str | Path, card: ModelCard) -> None:
-    """Give a checkpoint another card; its weights stay as they are. Raises CheckpointError."""
-    _write(Path(path), _read(Path(path))[1], card)
+    """Give a checkpoint another card; its weights stay as they are. Raises InputError."""
+    weights_file.write(Path(path), _read(Path(path))[1], _METADATA_KEY, card)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Read a checkpoint and build its model, float32, in evaluation mode, on `device`.
 
-    Raises CheckpointError where the file is missing, is not ours, does not fit, or its card
+    Raises InputError where the file is missing, is not ours, does not fit, or its card
     describes a model that its own clips are too small for. Memory is taken for the weights that are
     in the file, not for those that the card claims.
     """
@@ -105,72 +93,25 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
         if card.task != model.task:
             raise InputError(f"the card's task is {card.task}, its model is for {model.task}")
     except InputError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}") from None
     _check_fit(path, model.state_dict(), state)
     state = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in state.items()
     }
-    _refuse_not_finite(path, state)
+    weights_file.refuse_not_finite(path, state)
     model.load_state_dict(state, assign=True)
     return Checkpoint(card, model.eval().to(device))
 
 
 def read_card(path: str | Path) -> ModelCard:
-    """The card alone, without the weights. Raises CheckpointError as `load` does."""
+    """The card alone, without the weights. Raises InputError as `load` does."""
     return _read(Path(path), weights=False)[0]
 
 
 def _read(path: Path, weights: bool = True) -> tuple[ModelCard, dict[str, Tensor]]:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; expected a .safetensors checkpoint")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            text = (file.metadata() or {}).get(_METADATA_KEY)
-            names = file.keys() if weights else []  # safe_open is no mapping
-            state = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: not a safetensors file, or damaged ({error}); copy it again, "
-            "or train one with training/finetune.py"
-        ) from None
-    if text is None:
-        raise CheckpointError(
-            f"{path}: a safetensors file of another program (no '{_METADATA_KEY}' metadata); "
-            "train one with training/finetune.py"
-        )
-    try:
-        document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its metadata is not JSON: {error}") from None
-    return from_mapping(ModelCard, document, f"{path}: metadata"), state
-
-
-def _write(path: Path, state: dict[str, Tensor], card: ModelCard) -> None:
-    content = serialize(state, {_METADATA_KEY: json.dumps(to_mapping(card))})
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"{path}: cannot be written ({error.strerror}); what was there is untouched: "
-            "make room, or make the folder writable, and try again"
-        ) from None
-
-
-def _refuse_not_finite(path: str | Path, state: dict[str, Tensor]) -> None:
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"{path}: '{name}' has weights that are not finite numbers ({tensor.dtype}); "
-                "take the state of an earlier epoch, or save in full precision"
-            )
-        if name.endswith("running_var") and bool((tensor < 0).any()):
-            raise CheckpointError(f"{path}: '{name}' has negative variances; the file is damaged")
+    remedy = "train one with training/finetune.py"
+    return weights_file.read(path, _METADATA_KEY, ModelCard, remedy, weights=weights)
 
 
 def _check_fit(path: str | Path, wanted: dict[str, Tensor], got: dict[str, Tensor]) -> None:
@@ -188,6 +129,6 @@ def _check_fit(path: str | Path, wanted: dict[str, Tensor], got: dict[str, Tenso
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise CheckpointError(
+        raise InputError(
             f"{path}: weights and card disagree: {'; '.join(sorted(problems)[:3])}{more}"
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from fourd_perception.models import ARCHITECTURES, architecture, build  # noqa: 
 from fourd_perception.nodes.recognizer import RecognizerParameters  # noqa: E402
 from fourd_perception.parameters import load_yaml, markdown_table, to_mapping  # noqa: E402
 from fourd_perception.stream.frame import SECOND  # noqa: E402
+from fourd_perception.whole_file import written  # noqa: E402
 
 _CLASSES = 20  # those that a model is counted with
 
@@ -169,9 +169,8 @@ def main() -> int:
         if new != old:
             print("README.md is not up to date: run python scripts/readme.py", file=sys.stderr)
         return int(new != old)
-    part = path.with_name("README.md.part")
-    part.write_text(new, encoding="utf-8")
-    os.replace(part, path)
+    with written(path) as part:
+        part.write_text(new, encoding="utf-8")
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fourd_perception import checkpoint, models
-from fourd_perception.parameters import to_mapping
+from fourd_perception.parameters import from_mapping, to_mapping
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
 
@@ -26,7 +26,7 @@ CLASSES = ("idle", "wave", "kick")
 
 def card(**changes: object) -> checkpoint.ModelCard:
     kind = models.ARCHITECTURES["im_pstnet"]
-    sizes = to_mapping(checkpoint.from_mapping(kind.config, SIZES, "test"))
+    sizes = to_mapping(from_mapping(kind.config, SIZES, "test"))
     values = {
         "name": "small",
         "architecture": "im_pstnet",

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fourd_perception import checkpoint, models
-from fourd_perception.checkpoint import CheckpointError
 from fourd_perception.errors import InputError
+from fourd_perception.parameters import to_mapping
 
 
 def test_gives_back_the_card_and_the_model(tmp_path):
@@ -38,7 +38,7 @@ def test_half_precision_is_for_matrices(tmp_path):
 
 def _rewrite(path, change_state=None, change_card=None):
     state = load_file(path)
-    card = json.loads(json.dumps(checkpoint.to_mapping(checkpoint.read_card(path))))
+    card = json.loads(json.dumps(to_mapping(checkpoint.read_card(path))))
     if change_state:
         change_state(state)
     if change_card:
@@ -62,7 +62,10 @@ class _Trap:
         (_truncate, "damaged"),
         (lambda path: path.write_bytes(b""), "damaged"),
         (lambda path: path.write_bytes(pickle.dumps(_Trap())), "not a safetensors file"),
-        (lambda path: save_file({"a": torch.zeros(1)}, path), "of another program"),
+        (
+            lambda path: save_file({"a": torch.zeros(1)}, path),
+            "without 'fourd_perception' metadata",
+        ),
         (lambda path: save_file({}, path, {"fourd_perception": "{"}), "not JSON"),
         (lambda path: _rewrite(path, lambda state: state.pop("head.bias")), "'head.bias' is miss"),
         (
@@ -98,10 +101,6 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(tmp_path, damage, says)
     assert "\n" not in str(caught.value)
 
 
-def test_its_error_is_an_input_error():
-    assert issubclass(CheckpointError, InputError)
-
-
 def _enlarge(card):
     card["model"]["layers"][1].update(mid_channels=60000, out_channels=60000)
 
@@ -124,11 +123,11 @@ def test_a_cards_sizes_are_checked_before_they_are_believed(tmp_path, change, sa
 def test_weights_that_are_not_finite_are_refused_on_both_ways(tmp_path):
     path = small_model.save(tmp_path / "a.safetensors")
     _rewrite(path, lambda state: state["head.weight"].fill_(float("nan")))
-    with pytest.raises(CheckpointError, match="'head.weight' has weights that are not finite"):
+    with pytest.raises(InputError, match="'head.weight' has weights that are not finite"):
         checkpoint.load(path)
     model = models.build("im_pstnet", small_model.SIZES, 3)
     model.head.weight.data[0, 0] = 1e5
-    with pytest.raises(CheckpointError, match="float16"):
+    with pytest.raises(InputError, match="float16"):
         checkpoint.save(tmp_path / "b.safetensors", model, small_model.card())
     assert not (tmp_path / "b.safetensors").exists()
     checkpoint.save(tmp_path / "b.safetensors", model, small_model.card(), half=False)
@@ -137,13 +136,13 @@ def test_weights_that_are_not_finite_are_refused_on_both_ways(tmp_path):
 def test_negative_variances_are_refused(tmp_path):
     path = small_model.save(tmp_path / "a.safetensors")
     _rewrite(path, lambda state: state["layers.0.norm.running_var"].fill_(-1.0))
-    with pytest.raises(CheckpointError, match=r"running_var' has negative variances"):
+    with pytest.raises(InputError, match=r"running_var' has negative variances"):
         checkpoint.load(path)
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_a_line(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(CheckpointError, match=r"file/a.safetensors: cannot be written \(.*exists"):
+    with pytest.raises(InputError, match=r"file/a.safetensors: cannot be written \(.*exists"):
         small_model.save(tmp_path / "file" / "a.safetensors")
 
 
@@ -153,7 +152,7 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path):
     before = path.read_bytes()
     for write in (small_model.save, lambda path: checkpoint.replace_card(path, small_model.card())):
         (tmp_path / "a.safetensors.part").symlink_to("/dev/full")
-        with pytest.raises(CheckpointError, match="No space left.*is untouched") as caught:
+        with pytest.raises(InputError, match="No space left.*is untouched") as caught:
             write(path)
         assert "\n" not in str(caught.value)
         assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]

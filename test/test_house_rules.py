@@ -25,13 +25,15 @@ ROS = {
     "vision_msgs", "visualization_msgs",
 }  # fmt: skip
 
-# Which rooms a room may import, besides itself, `errors` and `parameters`.
+# Which rooms a room may import, besides itself and those that all may.
+_ALL_MAY = {"errors", "parameters", "whole_file"}
 MAY_IMPORT = {
     "ops": "",
     "stream": "",
     "preprocess": "stream",
     "models": "ops",
-    "checkpoint": "models preprocess stream",
+    "weights_file": "",
+    "checkpoint": "models preprocess stream weights_file",
     "pipeline": "checkpoint models preprocess stream",
     "messages": "pipeline stream",
     "recordings": "messages stream",
@@ -40,6 +42,7 @@ MAY_IMPORT = {
     "tools": "checkpoint evaluation messages models pipeline preprocess recordings stream studio",
     "nodes": "checkpoint evaluation messages models pipeline preprocess recordings stream studio "
     "tools",
+    "whole_file": "",
     "parameters": "",
     "errors": "",
 }
@@ -111,7 +114,7 @@ def ros_stays_in_nodes(source: Source) -> Iterator[Problem]:
 
 def imports_go_one_way(source: Source) -> Iterator[Problem]:
     """As the table above says; nothing that is installed imports what is not."""
-    allowed = {source.room, "errors", "parameters", *MAY_IMPORT.get(source.room, "").split()}
+    allowed = {source.room, *_ALL_MAY, *MAY_IMPORT.get(source.room, "").split()}
     for line, module in source.imports():
         top, _, rest = module.partition(".")
         if module.startswith("."):

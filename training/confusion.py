@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.records import written
+from fourd_perception.whole_file import written
 
 
 def draw(confusion: NDArray[np.int64], classes: Sequence[str], path: str | Path) -> None:

@@ -1,28 +1,23 @@
 """Weights that were learnt without labels: what pretrain.py leaves, and finetune.py begins with.
 
-A safetensors file: the tensors of an encoder without its classifier, and as metadata one entry of
-JSON, the `EncoderCard`. It is no checkpoint: it recognises nothing, and the nodes refuse it.
+A safetensors file: the tensors of an encoder without its classifier, and as metadata an
+`EncoderCard`. It is no checkpoint: it recognises nothing, and the nodes refuse it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from fourd_perception import models
+from fourd_perception import models, weights_file
 from fourd_perception.errors import InputError
 from fourd_perception.parameters import from_mapping, to_mapping
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
-from training.records import written
 
 _KEY = "fourd_perception_encoder"
 _FORMAT = 1
@@ -78,9 +73,7 @@ def save(path: Path, model: nn.Module, card: EncoderCard) -> None:
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in encoder_state(model).items()
     }
-    _refuse_not_finite(path, state)
-    with written(path) as part:
-        part.write_bytes(serialize(state, {_KEY: json.dumps(to_mapping(card))}))
+    weights_file.write(path, state, _KEY, card)
 
 
 def read_card(path: Path) -> EncoderCard:
@@ -130,7 +123,7 @@ def load_into(
             f"{path}: weights and card disagree, on '{names[0]}' and {len(names) - 1} more: "
             "the file is damaged, or of another version; train it again"
         )
-    _refuse_not_finite(path, state)
+    weights_file.refuse_not_finite(path, state)
     model.load_state_dict(state, strict=False)
     kept = tuple(name for name in model.state_dict() if name not in state)
     return Loaded(tuple(state), kept)
@@ -158,31 +151,5 @@ def _flat(sizes: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _read(path: Path, weights: bool = True) -> tuple[EncoderCard, dict[str, Tensor]]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; training/pretrain.py makes such weights")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
-            names = file.keys() if weights and text else []  # safe_open is no mapping
-            state = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a safetensors file, or damaged ({error})") from None
-    if text is None:
-        raise InputError(
-            f"{path}: no encoder's weights (it has no '{_KEY}' metadata): "
-            "take <name>_points.safetensors of a run of training/pretrain.py"
-        )
-    try:
-        document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: its metadata is not JSON: {error}") from None
-    return from_mapping(EncoderCard, document, f"{path}: metadata"), state
-
-
-def _refuse_not_finite(path: Path, state: Mapping[str, Tensor]) -> None:
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise InputError(
-                f"{path}: '{name}' has weights that are not finite numbers; "
-                "take the state of an earlier epoch"
-            )
+    remedy = "take <name>_points.safetensors of a run of training/pretrain.py"
+    return weights_file.read(path, _KEY, EncoderCard, remedy, weights=weights)

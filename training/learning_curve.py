@@ -15,7 +15,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fourd_perception.errors import InputError, command
-from training.records import FILE_NAME, read_records, written
+from fourd_perception.whole_file import written
+from training.records import FILE_NAME, read_records
 
 PICTURE = "learning_curve.png"
 _NOT_DRAWN = ("epoch", "seconds")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fourd_perception.errors import InputError
+from fourd_perception.whole_file import written
 
 FILE_NAME = "metrics.jsonl"
 _LONG = 5.0
@@ -33,23 +32,6 @@ def read_records(folder: Path, up_to: float = math.inf) -> list[dict[str, Any]]:
             if float(record["epoch"]) <= up_to:
                 records.append(record)
     return records
-
-
-@contextlib.contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """A temporary name to write to, which becomes `path`: whole, or not at all with InputError."""
-    part = path.with_name(path.name + ".part")
-    try:
-        yield part
-        os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # RuntimeError: what torch.save makes of a full disk
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise InputError(
-            f"{path}: cannot be written ({reason}); what was there is untouched: "
-            "make room, or make the folder writable, and start the run again"
-        ) from None
 
 
 class Records:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from fourd_perception.errors import InputError
 from fourd_perception.parameters import to_mapping
+from fourd_perception.whole_file import written
 from training.data import open_videos
 from training.datasets.prepared import PreparedVideos, Video
 from training.distributed import Processes, joined
 from training.folder_lock import locked
-from training.records import written
 from training.trainer import Trainer
 
 if TYPE_CHECKING:

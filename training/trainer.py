@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fourd_perception.errors import InputError
+from fourd_perception.whole_file import written
 from training import learning_curve
 from training.config import ComputeConfig, OptimiserConfig
 from training.distributed import Processes, device_of
 from training.identity import differences
 from training.optimisers import learning_rate_factor, moving_average, optimiser
-from training.records import Progress, Records, written
+from training.records import Progress, Records
 
 _PRECISIONS = {
     "float32": torch.float32,

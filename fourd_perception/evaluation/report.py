@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from fourd_perception.evaluation import charts
 from fourd_perception.evaluation.metrics import window_truth
 from fourd_perception.evaluation.session import Figures, Picture, Session, confusion, figures
 from fourd_perception.stream.frame import SECOND
+from fourd_perception.whole_file import written
 
 _TEMPLATE = "report.html.j2"
 
@@ -32,11 +32,9 @@ class _Scene:
 
 def write_report(path: str | Path, session: Session) -> None:
     """Write the page, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(render(session), encoding="utf-8")
-    os.replace(temporary, path)
+    text = render(session)
+    with written(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def render(session: Session) -> str:

@@ -32,6 +32,7 @@ from fourd_perception.recordings.recording import Recording
 from fourd_perception.stream.frame import SECOND
 from fourd_perception.tools.arguments import positive, whole
 from fourd_perception.tools.make_bag import msr_recording, studio_recording
+from fourd_perception.whole_file import written
 
 _PICTURES = 8
 
@@ -68,9 +69,8 @@ def main() -> int:
     session = _session(show, card, schedule, answers, out / "bag")
     report.write_report(out / "report.html", session)
     text = json.dumps(_summary(session, arguments.seed), indent=2)
-    temporary = out / "summary.json.part"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, out / "summary.json")
+    with written(out / "summary.json") as part:
+        part.write_text(text + "\n", encoding="utf-8")
     print(_last_screen(figures(session), out / "report.html"), file=say)
     if arguments.json:
         print(text)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from fourd_perception.errors import InputError
 from fourd_perception.recordings.recording import Interval
 from fourd_perception.stream.frame import SECOND
+from fourd_perception.whole_file import written
 
 FILE_NAME = "truth.csv"
 _HEADER = ["start", "end", "label"]
@@ -38,9 +38,8 @@ def write_truth(path: str | Path, intervals: Sequence[Interval]) -> None:
     for line, interval in enumerate(intervals, start=2):
         last_end = _check(interval, last_end, f"{path}, line {line}")
         writer.writerow((seconds(interval.start), seconds(interval.end), interval.label))
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(temporary, path)
+    with written(path) as part:
+        part.write_text(text.getvalue(), encoding="utf-8")
 
 
 def read_truth(path: str | Path) -> tuple[Interval, ...]:

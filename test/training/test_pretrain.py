@@ -385,7 +385,11 @@ def test_weights_of_something_else_are_refused(root, trained, tmp_path):
     refused(root, tmp_path / "nowhere.safetensors", "no such file")
     (tmp_path / "text.safetensors").write_text("weights")
     refused(root, tmp_path / "text.safetensors", "not a safetensors file")
-    refused(root, small_model.save(tmp_path / "a.safetensors"), "no encoder's weights")
+    refused(
+        root,
+        small_model.save(tmp_path / "a.safetensors"),
+        "without 'fourd_perception_encoder' metadata",
+    )
     changed = partial(write_changed, path, tmp_path / "changed.safetensors")
     refused(root, changed(tensors={"extra": torch.ones(2)}), "disagree, on 'extra'")
     refused(root, changed(tensors={"layers.0.project.weight": torch.ones(1)}), "disagree, on 'lay")

@@ -38,6 +38,7 @@ from safetensors.numpy import save as serialize
 from tqdm import tqdm
 
 from fourd_perception.errors import InputError
+from fourd_perception.whole_file import written
 from training.datasets.labelled_video import (
     NO_LABEL,
     NO_POINT_LABEL,
@@ -299,9 +300,8 @@ def write_source(data_set: DataSet, config: PrepareConfig, source: Source, path:
         raise InputError(f"{source.name}: no video in it")
     whole = {name: np.concatenate(arrays) for name, arrays in tensors.items()}
     whole["offsets"] = np.array(offsets, np.int64)
-    temporary = path.with_suffix(".part")
-    temporary.write_bytes(serialize(whole, {_KEY: json.dumps(videos)}))
-    os.replace(temporary, path)
+    with written(path) as part:
+        part.write_bytes(serialize(whole, {_KEY: json.dumps(videos)}))
 
 
 def _checked(video: LabelledVideo, source: Source, data_set: DataSet) -> Iterator[LabelledFrame]:
