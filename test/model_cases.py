@@ -133,13 +133,19 @@ CASES = [
     Case(
         "p4_transformer_frames_normalised",
         "p4_transformer",
-        {"task": "action_segmentation", "tube": NORMALISED, "transformer": BLOCKS},
+        {
+            "task": "action_segmentation", "tube": NORMALISED, "time": "sinusoids",
+            "transformer": BLOCKS,
+        },
         output=(9,),
     ),
     Case(
         "pptr_frames_normalised",
         "pptr",
-        {"task": "action_segmentation", "tube": NORMALISED, "primitives": GROUPS, **PPTR},
+        {
+            "task": "action_segmentation", "tube": NORMALISED, "time": "sinusoids",
+            "primitives": GROUPS, **PPTR,
+        },
         output=(9,),
     ),
     Case(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.level import Level
 from fourd_perception.models.p4d_conv import P4DConv, P4DConvConfig
-from fourd_perception.models.token_parts import TimeEmbedding, mlp_head
+from fourd_perception.models.token_parts import TIMES, TimeEmbedding, mlp_head
 from fourd_perception.models.transformer import Transformer, TransformerConfig
 from fourd_perception.models.video_model import Features, VideoModel, sampled
 from fourd_perception.parameters import param
@@ -37,12 +37,11 @@ class P4TransformerConfig:
     )  # fmt: skip
     rectify: bool = param(False, "ReLU between embedding and transformer")
     transformer: TransformerConfig = param(TransformerConfig(), "over the tokens")
-    time_scale: float = param(
-        1.0,
-        "a frame's number is multiplied by this before it is embedded; the public code's is 1: "
-        "after 150 frames it drowns all else that a token knows at the start of a training",
-        at_least=0.0,
-        at_most=1e3,
+    time: str = param(
+        "linear",
+        "how tokens know when they are: by a map that is linear in the frame's number (the papers) "
+        "or in sines and cosines of it, with which nearby frames of long clips find each other",
+        choices=TIMES,
     )
     head_channels: int = param(2048, "channels inside the classifier", at_least=1, at_most=65536)
     head_dropout: float = param(0.0, "dropout in the classifier", at_least=0.0, at_most=0.95)
@@ -95,7 +94,7 @@ class P4Transformer(VideoModel):
         if config.task == "action_segmentation":
             # What a frame's time adds is the same for all its anchors: it can come after.
             self.layers.append(FrameMax())
-        self.time = None if displacement else TimeEmbedding(channels, config.time_scale)
+        self.time = None if displacement else TimeEmbedding(channels, config.time)
         self.transformer = Transformer(channels, config.transformer, displacement=displacement)
         self.head = mlp_head(channels, config.head_channels, classes, config.head_dropout)
 

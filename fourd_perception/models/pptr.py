@@ -18,7 +18,7 @@ from fourd_perception.models.primitives import (
     masked_maximum,
     with_memory,
 )
-from fourd_perception.models.token_parts import TimeEmbedding, mlp_head
+from fourd_perception.models.token_parts import TIMES, TimeEmbedding, mlp_head
 from fourd_perception.models.transformer import Transformer, TransformerConfig
 from fourd_perception.models.video_model import Features, VideoModel, sampled
 from fourd_perception.parameters import param
@@ -40,7 +40,7 @@ class PPTrConfig:
     )
     intra: TransformerConfig = param(TransformerConfig(), "inside each primitive")
     inter: TransformerConfig = param(TransformerConfig(), "over the primitives")
-    time_scale: float = param(1.0, "as in P4TransformerConfig", at_least=0.0, at_most=1e3)
+    time: str = param("linear", "as in P4TransformerConfig", choices=TIMES)
     head_channels: int = param(1024, "channels inside the classifier", at_least=1, at_most=65536)
     head_dropout: float = param(0.0, "dropout in the classifier", at_least=0.0, at_most=0.95)
     compat: bool = param(False, "sample as the public CUDA code does: no points near the origin")
@@ -72,9 +72,7 @@ class PPTr(VideoModel):
         tube = P4DConv(0, config.tube, embed_place=config.position != "none")
         self.intra = IntraPrimitive(channels, config.primitives, config.intra)
         self.inter = Transformer(channels, config.inter)
-        self.time = (
-            TimeEmbedding(channels, config.time_scale) if config.position != "none" else None
-        )
+        self.time = None if config.position == "none" else TimeEmbedding(channels, config.time)
         self.head = mlp_head(channels, config.head_channels, classes, config.head_dropout)
         self.layers = nn.ModuleList([tube])
 
