@@ -30,6 +30,12 @@ class DataConfig:
     holdout: tuple[str, ...] = param(
         (), "groups (subjects) of the training split that are kept for choosing, not trained on"
     )
+    train_share: float = param(
+        1.0, "share of the training videos that is trained on, of each action as nearly as can be; "
+        "a smaller share is part of a larger one of the same seed",
+        at_least=0.001, at_most=1,
+    )  # fmt: skip
+    share_seed: int = param(0, "seed of the draw of that share", at_least=0, at_most=2**31 - 1)
     recordings: int = param(64, "studio: recordings to train on", at_least=1)
     test_recordings: int = param(8, "studio: recordings of unseen seeds", at_least=1)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from fourd_perception.errors import InputError
 from training import datasets
@@ -70,8 +73,9 @@ def remarks(data_set: DataSet) -> list[str]:
 def split(videos: PreparedVideos, config: DataConfig) -> dict[str, list[Video]]:
     """By part: train, holdout (of the training split, not trained on) and test.
 
-    Held out is what the data set's protocol holds out, and the groups in `holdout`. Raises
-    InputError if there is no such group, or nothing is left to train on.
+    Held out is what the data set's protocol holds out, and the groups in `holdout`; of the rest
+    `train_share` is trained on. Raises InputError if there is no such group, or nothing is left to
+    train on.
     """
     parts: dict[str, list[Video]] = {"train": [], "holdout": [], "test": []}
     for video in videos.videos:
@@ -89,4 +93,24 @@ def split(videos: PreparedVideos, config: DataConfig) -> dict[str, list[Video]]:
         )
     if config.holdout and not parts["train"]:
         raise InputError("data.holdout: it names every group, which leaves none to train on")
+    parts["train"] = share_of(parts["train"], config.train_share, config.share_seed)
     return parts
+
+
+def share_of(videos: Sequence[Video], share: float, seed: int) -> list[Video]:
+    """A random share of the videos, one at least, in their order.
+
+    Every label gets its part of it, to a video or less; what a smaller share of the same seed has
+    is in a larger one, too.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(videos)).tolist()
+    labels = Counter(video.label for video in videos)
+    ranks: Counter[int] = Counter()
+    turns: list[tuple[float, int]] = []
+    for number in drawn:
+        label = videos[number].label
+        turns.append(((ranks[label] + 0.5) / labels[label], number))
+        ranks[label] += 1
+    turns.sort(key=lambda turn: turn[0])  # stable: among equals as they were drawn
+    count = max(1, round(share * len(videos)))
+    return [videos[number] for number in sorted(number for _, number in turns[:count])]

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.data import share_of
+from training.datasets.prepared import Video
+
+
+def videos_of(labels):
+    return [
+        Video(f"v{number}", "s01", "train", label, "v", 0, 0, 10, 0, 0)
+        for number, label in enumerate(labels)
+    ]
+
+
+labels = st.lists(st.integers(0, 4), min_size=1, max_size=60)
+shares = st.floats(0.01, 1.0)
+
+
+@given(labels, shares, st.integers(0, 9))
+def test_every_label_gets_its_part_of_a_share(labels, share, seed):
+    videos = videos_of(labels)
+    chosen = share_of(videos, share, seed)
+    assert len(chosen) == max(1, round(share * len(videos)))
+    assert chosen == [video for video in videos if video in chosen]
+    counts = Counter(video.label for video in chosen)
+    for label, there in Counter(labels).items():
+        assert abs(counts[label] - there * len(chosen) / len(videos)) <= 1
+
+
+@given(labels, shares, shares, st.integers(0, 9))
+def test_a_smaller_share_is_part_of_a_larger_one(labels, one, other, seed):
+    videos = videos_of(labels)
+    small, large = (share_of(videos, share, seed) for share in sorted((one, other)))
+    assert set(small) <= set(large)
+    assert share_of(videos, 1.0, seed) == videos
+
+
+def test_another_seed_is_another_draw():
+    videos = videos_of([0] * 50)
+    assert share_of(videos, 0.5, 0) == share_of(videos, 0.5, 0) != share_of(videos, 0.5, 1)
