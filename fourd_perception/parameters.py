@@ -186,6 +186,14 @@ def load_yaml(
 ) -> Config:
     """Read and check a YAML configuration file; `overrides` are 'dotted.name=value' texts.
 
+    Raises ConfigError.
+    """
+    return from_mapping(config_class, read_yaml(path, overrides), str(path))
+
+
+def read_yaml(path: str | Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What `load_yaml` then checks: for a file that may be of one kind or another.
+
     A key that stands twice is refused, and '1e-3' is a number where one is wanted, unlike in
     PyYAML. Raises ConfigError.
     """
@@ -207,7 +215,7 @@ def load_yaml(
             if not isinstance(section, dict):
                 raise ConfigError(f"--set {override}: '{parent}' is a value, not a section")
         section[last] = _parsed(text, f"--set {override}")
-    return from_mapping(config_class, document, str(path))
+    return document
 
 
 class _EachKeyOnce(yaml.SafeLoader):

@@ -2,7 +2,7 @@
 
 Reads the raw release at data.root once and writes the folder data.prepared, which training and
 evaluation read frame by frame. It can be stopped at any moment: run it again, and it goes on.
-`training/finetune.py` does the same by itself where the folder is not there yet.
+`training/finetune.py` and `training/pretrain.py` do the same where the folder is not there yet.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fourd_perception.errors import command
-from fourd_perception.parameters import load_yaml
+from fourd_perception.parameters import from_mapping, read_yaml
 from fourd_perception.tools.arguments import counting
 from training import datasets
 from training.config import DataConfig, FinetuneConfig
 from training.data import open_videos, remarks, split
 from training.datasets.prepared import PreparedVideos
+from training.pretrain_config import PretrainConfig
 
 
 def counts(videos: PreparedVideos, config: DataConfig) -> dict[str, int]:
@@ -44,7 +45,12 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    config = load_yaml(FinetuneConfig, arguments.config, tuple(arguments.overrides)).data
+    document = read_yaml(arguments.config, tuple(arguments.overrides))
+    config = (
+        from_mapping(PretrainConfig, document, arguments.config).data
+        if "image_model" in document
+        else from_mapping(FinetuneConfig, document, arguments.config).data
+    )
     folder = Path(config.prepared)
     videos = open_videos(config, arguments.workers, compare=True)
     size = sum(path.stat().st_size for path in folder.iterdir())

@@ -106,6 +106,19 @@ def test_the_prepare_script_counts_and_remarks(msr_root, tmp_path, monkeypatch, 
         ]
 
 
+def test_the_prepare_script_takes_recipes_of_pretraining(msr_root, tmp_path, monkeypatch, capsys):
+    arguments = [
+        "prepare.py", "--config", "config/training/crossvideo_msr_action3d.yaml",
+        "--set", f"data.root={msr_root}", "--set", f"data.prepared={tmp_path / 'p'}",
+        "--workers", "1", "--json",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", arguments)
+    assert prepare_script.main() == 0
+    assert json.loads(capsys.readouterr().out)["videos"] == {"train": 1, "holdout": 1, "test": 2}
+    video = PreparedVideos(tmp_path / "p").videos[0]
+    assert PreparedVideos(tmp_path / "p").frame(video, 0).image.shape == (64, 64, 3)
+
+
 def test_a_release_that_has_grown_is_noticed(msr_root, tmp_path, monkeypatch, capsys):
     given = config(dataset="msr_action3d", root=str(msr_root), prepared=str(tmp_path / "p"))
     data.open_videos(given, workers=1)
