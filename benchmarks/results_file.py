@@ -26,15 +26,20 @@ def write_result(
     protocol: str,
     seeds: Sequence[int],
     figures: Mapping[str, Any],
+    *,
+    beside: bool = False,
 ) -> None:
     """Write one JSON document to `path`, whole or not at all.
 
     command: what to type in the checkout to get it again. data, protocol: what was measured on,
     and how. seeds: every seed that was used; empty where nothing is random. figures: names with
     their unit (`latency_p99_ms`) to finite numbers, or to lists or mappings of them. The commit,
-    the date and the machine are filled in. Raises ValueError on a figure that is not finite.
+    the date and the machine are filled in. beside: leave in a file what it has, and put the figures
+    beside its own; how they were come by goes under "beside" and their name. Raises ValueError on a
+    figure that is not finite.
     """
-    document = {
+    path = Path(path)
+    document: dict[str, Any] = {
         "name": name,
         "command": command,
         "commit": commit(),
@@ -45,9 +50,24 @@ def write_result(
         "machine": machine(),
         "figures": dict(figures),
     }
+    if beside and path.exists():
+        document = _joined(json.loads(path.read_text(encoding="utf-8")), document)
     text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with written(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def _joined(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The first document with the other's figures; an older one of its name makes room."""
+    known = {**first.get("beside", {})}
+    older = known.pop(other["name"], {"figures": []})["figures"]
+    kept = {name: value for name, value in first["figures"].items() if name not in older}
+    twice = kept.keys() & other["figures"].keys()
+    if twice:
+        raise ValueError(f"{', '.join(sorted(twice))}: figures of {first['name']}, too")
+    names = list(other["figures"])
+    beside = {**known, other["name"]: {**other, "figures": names}}
+    return {**first, "beside": beside, "figures": {**kept, **other["figures"]}}
 
 
 def commit() -> str:

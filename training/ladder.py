@@ -7,8 +7,6 @@ it on the test; it can be stopped at any moment: run it again, and it goes on.
 
 from __future__ import annotations
 
-import argparse
-import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,15 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.results_file import write_result
-from fourd_perception import checkpoint
 from fourd_perception.errors import command
 from fourd_perception.parameters import load_yaml
-from fourd_perception.tools.arguments import whole
+from training import series
 from training.config import FinetuneConfig
-from training.data import open_videos
-from training.finetune import finetune
-from training.measuring import PROTOCOLS, Options, choose, evaluate, together
 
 _RECIPE = "config/training/msr_action3d.yaml"
 _PUBLISHED = {
@@ -67,58 +60,24 @@ def recipe(name: str, seed: int, overrides: tuple[str, ...] = ()) -> FinetuneCon
     return load_yaml(FinetuneConfig, _RECIPE, told + overrides)
 
 
-def measure(path: Path, config: FinetuneConfig, part: str) -> dict[str, float]:
-    """Video accuracy by protocol of a trained step."""
-    loaded = checkpoint.load(path)
-    videos = open_videos(config.data)
-    chosen = choose(loaded, videos, config.data, part)
-    figures = evaluate(loaded, videos, chosen, Options(), progress=True).figures
-    return {protocol: figures[f"video_accuracy_{protocol}"] for protocol in PROTOCOLS}
-
-
 @command
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = series.parser(__doc__.splitlines()[0] if __doc__ else "", "out/ladder")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), metavar="STEP",
                         help=f"which rows: {', '.join(STEPS)} (default: all)")  # fmt: skip
-    parser.add_argument("--seeds", nargs="+", type=whole, default=[0], help="default: 0")
-    parser.add_argument("--set", action="append", default=[], dest="overrides",
-                        metavar="NAME=VALUE", help="replace a value of the recipe")  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("out/ladder"), help="the runs' folder")
-    parser.add_argument("--split", choices=("holdout", "test"), default="test")
-    parser.add_argument("--results", help="write the figures to this file, see results/")
     arguments = parser.parse_args()
     overrides = tuple(arguments.overrides)
-    measured: dict[str, list[dict[str, float]]] = {}
-    for name in arguments.steps:
-        for seed in arguments.seeds:
-            config = recipe(name, seed, overrides)
-            path = arguments.out / config.name / f"{config.name}.safetensors"
-            if not path.exists():
-                finetune(config, path.parent)
-            measured.setdefault(name, []).append(measure(path, config, arguments.split))
-    # The name of the step first: a table's row.
-    figures = {
-        f"{name}_{figure}": round(value, 2)
-        for name, runs in measured.items()
-        for figure, value in together({"": runs}).items()
-    }
-    for key, value in figures.items():
-        print(f"{key:32} {value:6.2f} %")
-    if arguments.results:
-        run = recipe(arguments.steps[0], 0, overrides)
-        write_result(
-            arguments.results,
-            name="msr_action3d_ladder",
-            command=shlex.join(["python", *sys.argv]),
-            data=f"msr_action3d, {arguments.split} split",
-            protocol=f"{_RECIPE} with {run.preprocess.points} points and {run.epochs} epochs, half "
-            "width; segments: 5 clips by segments, windows: every window; mean softmax; mean and "
-            "standard deviation over the seeds",
-            seeds=arguments.seeds,
-            figures=figures,
-        )
+    shown = recipe(arguments.steps[0], 0, overrides)
+
+    def run(step: str, seed: int) -> series.Run:
+        return series.Run(recipe(step, seed, overrides))
+
+    figures = series.figures_of(arguments.steps, run, arguments)
+    protocol = (
+        f"{_RECIPE} with {shown.preprocess.points} points and {shown.epochs} epochs, half width"
+    )
+    series.record(figures, "msr_action3d_ladder", shown.data, protocol, arguments)
     return 0
 
 

@@ -203,10 +203,16 @@ def choose(
 def _trained_on(
     card: checkpoint.ModelCard, config: DataConfig, chosen: Sequence[Video]
 ) -> set[str]:
-    """The groups of which a model has seen some of the chosen videos."""
-    told = card.trained_on
-    if told.get("dataset") != config.dataset:
-        return set()
+    """The groups of which a model, or what it began with, has seen some of the chosen videos."""
+    sources = (card.trained_on, card.trained_on.get("initial_weights"))
+    seen: set[str] = set()
+    for told in sources:
+        if isinstance(told, Mapping) and told.get("dataset") == config.dataset:
+            seen |= _seen(told, config, chosen)
+    return seen
+
+
+def _seen(told: Mapping[str, Any], config: DataConfig, chosen: Sequence[Video]) -> set[str]:
     groups = set(told.get("groups", ()))
     if not datasets.has_protocols(config):
         return groups & {video.group for video in chosen}

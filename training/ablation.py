@@ -1,0 +1,71 @@
+"""CrossVideo without each of its parts: python training/ablation.py --set data.root=<folder>
+
+Pre-trains config/training/crossvideo_msr_action3d.yaml whole, and without the contrast across
+modalities, within one, of frames, of videos; then fine-tunes on 20 % of the training videos from
+each. What is trained already is not trained again. --set and --set-pretraining replace values of
+the fine-tuning's and of the pre-training's recipe.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fourd_perception.errors import command
+from fourd_perception.parameters import load_yaml
+from training import data_efficiency, series
+from training.pretrain import pretrain
+from training.pretrain_config import PretrainConfig
+
+_RECIPE = "config/training/crossvideo_msr_action3d.yaml"
+_PERCENT = 20
+ROWS: dict[str, tuple[str, ...]] = {
+    "crossvideo": (),
+    "no_cross": ("loss.cross=false",),
+    "no_intra": ("loss.intra=false",),
+    "no_frame": ("loss.frame=false",),
+    "no_video": ("loss.video=false",),
+}
+"""What each row has otherwise than the whole."""
+
+
+def pretraining(row: str, seed: int, overrides: tuple[str, ...] = ()) -> PretrainConfig:
+    """A row's pre-training. Raises InputError on an override that does not fit."""
+    told = (f"name={row}_{seed}", f"seed={seed}", "data.holdout=[]", *ROWS[row])
+    return load_yaml(PretrainConfig, _RECIPE, told + overrides)
+
+
+@command
+def main() -> int:
+    """The command line."""
+    parser = series.parser(__doc__.splitlines()[0] if __doc__ else "", "out/ablation")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW",
+                        help=f"which rows: {', '.join(ROWS)} (default: all)")  # fmt: skip
+    parser.add_argument("--set-pretraining", action="append", default=[], metavar="NAME=VALUE",
+                        help="replace a value of the pre-training's recipe")  # fmt: skip
+    arguments = parser.parse_args()
+    told, told_before = tuple(arguments.overrides), tuple(arguments.set_pretraining)
+    shown = pretraining(arguments.rows[0], 0, told_before)
+
+    def run(row: str, seed: int) -> series.Run:
+        before = pretraining(row, seed, told_before)
+        folder = arguments.out / f"{before.name}_pretraining"
+        weights = folder / f"{before.name}_points.safetensors"
+        if not weights.exists():
+            pretrain(before, folder)
+        return series.Run(data_efficiency.recipe(row, _PERCENT, seed, told), weights)
+
+    figures = series.figures_of(arguments.rows, run, arguments)
+    tuned = data_efficiency.recipe(arguments.rows[0], _PERCENT, 0, told)
+    protocol = (
+        f"{_RECIPE}, {shown.epochs} epochs on all training videos without labels, then fine-tuned "
+        f"for {tuned.epochs} epochs on {_PERCENT} % of them, {tuned.preprocess.points} points"
+    )
+    series.record(figures, "crossvideo_ablation", shown.data, protocol, arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

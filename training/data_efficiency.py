@@ -1,0 +1,72 @@
+"""CrossVideo's Table V on MSR-Action3D: python training/data_efficiency.py --init FILE --set ...
+
+Fine-tuning on 10, 20, 40 and 80 % of the training videos, from scratch and from the encoder that
+training/pretrain.py has trained on all of them without labels
+(config/training/crossvideo_msr_action3d.yaml). What is trained already is not trained again.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fourd_perception.errors import command
+from fourd_perception.parameters import load_yaml
+from training import series
+from training.config import FinetuneConfig
+
+_RECIPE = "config/training/msr_action3d.yaml"
+CLIPS_PER_VIDEO = {10: 4, 20: 2, 40: 1, 80: 1}
+"""By percent of the videos: few are seen more often in an epoch, so that there are steps enough."""
+BEGINNINGS = ("scratch", "crossvideo")
+
+
+def recipe(
+    beginning: str, percent: int, seed: int, overrides: tuple[str, ...] = ()
+) -> FinetuneConfig:
+    """One fine-tuning; the seed is that of the share, too. Raises InputError on a bad override."""
+    values = {
+        "name": f"{beginning}_{percent}_{seed}", "seed": str(seed),
+        "data.train_share": str(percent / 100), "data.share_seed": str(seed),
+        "sampling.clips_per_video": str(CLIPS_PER_VIDEO[percent]),
+        "preprocess.points": "512", "epochs": "60",
+    }  # fmt: skip
+    told = tuple(f"{key}={value}" for key, value in values.items())
+    return load_yaml(FinetuneConfig, _RECIPE, told + overrides)
+
+
+@command
+def main() -> int:
+    """The command line."""
+    parser = series.parser(__doc__.splitlines()[0] if __doc__ else "", "out/data_efficiency")
+    parser.add_argument("--init", type=Path, required=True, metavar="FILE",
+                        help="<name>_points.safetensors of training/pretrain.py")  # fmt: skip
+    parser.add_argument("--shares", nargs="+", type=int, choices=CLIPS_PER_VIDEO,
+                        default=list(CLIPS_PER_VIDEO), metavar="PERCENT",
+                        help="of the training videos (default: 10 20 40 80)")  # fmt: skip
+    arguments = parser.parse_args()
+    overrides = tuple(arguments.overrides)
+    rows = {
+        f"{one}_{percent}": (one, percent) for percent in arguments.shares for one in BEGINNINGS
+    }
+    shown = recipe("scratch", arguments.shares[0], 0, overrides)
+
+    def run(row: str, seed: int) -> series.Run:
+        beginning, percent = rows[row]
+        init = arguments.init if beginning == "crossvideo" else None
+        return series.Run(recipe(beginning, percent, seed, overrides), init)
+
+    figures = series.figures_of(rows, run, arguments)
+    protocol = (
+        f"{_RECIPE} with {shown.preprocess.points} points and {shown.epochs} epochs on a share of "
+        "the training videos, of each action alike, another for each seed; crossvideo: begun with "
+        f"{arguments.init.name}"
+    )
+    series.record(figures, "crossvideo_data_efficiency", shown.data, protocol, arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
