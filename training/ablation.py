@@ -27,8 +27,10 @@ ROWS: dict[str, tuple[str, ...]] = {
     "no_intra": ("loss.intra=false",),
     "no_frame": ("loss.frame=false",),
     "no_video": ("loss.video=false",),
+    "c2p": ("loss.cross=false", "loss.video=false", "loss.frame_negatives=all_frames"),
 }
-"""What each row has otherwise than the whole."""
+"""What each row has otherwise than the whole. c2p: frames against all others, of the points alone,
+which is C2P's contrast without its teacher and its partial views."""
 
 
 def pretraining(row: str, seed: int, overrides: tuple[str, ...] = ()) -> PretrainConfig:

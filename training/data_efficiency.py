@@ -1,6 +1,6 @@
-"""CrossVideo's Table V on MSR-Action3D: python training/data_efficiency.py --init FILE --set ...
+"""CrossVideo's Table V on MSR-Action3D: python training/data_efficiency.py --init NAME=FILE ...
 
-Fine-tuning on 10, 20, 40 and 80 % of the training videos, from scratch and from the encoder that
+Fine-tuning on 10, 20, 40 and 80 % of the training videos, from scratch and from encoders that
 training/pretrain.py has trained on all of them without labels
 (config/training/crossvideo_msr_action3d.yaml). What is trained already is not trained again.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fourd_perception.errors import command
+from fourd_perception.errors import InputError, command
 from fourd_perception.parameters import load_yaml
 from training import series
 from training.config import FinetuneConfig
@@ -20,7 +20,7 @@ from training.config import FinetuneConfig
 _RECIPE = "config/training/msr_action3d.yaml"
 CLIPS_PER_VIDEO = {10: 4, 20: 2, 40: 1, 80: 1}
 """By percent of the videos: few are seen more often in an epoch, so that there are steps enough."""
-BEGINNINGS = ("scratch", "crossvideo")
+SCRATCH = "scratch"
 
 
 def recipe(
@@ -37,32 +37,41 @@ def recipe(
     return load_yaml(FinetuneConfig, _RECIPE, told + overrides)
 
 
+def named(text: str) -> tuple[str, Path]:
+    """NAME=FILE as name and file. Raises InputError on anything else, and on scratch."""
+    name, equals, file = text.partition("=")
+    if not equals or not name or not file or name == SCRATCH:
+        raise InputError(f"--init {text}: expected NAME=FILE, the name not '{SCRATCH}'")
+    if not Path(file).is_file():
+        raise InputError(f"--init {text}: no such file; training/pretrain.py makes it")
+    return name, Path(file)
+
+
 @command
 def main() -> int:
     """The command line."""
     parser = series.parser(__doc__.splitlines()[0] if __doc__ else "", "out/data_efficiency")
-    parser.add_argument("--init", type=Path, required=True, metavar="FILE",
-                        help="<name>_points.safetensors of training/pretrain.py")  # fmt: skip
+    parser.add_argument("--init", nargs="+", required=True, metavar="NAME=FILE",
+                        help="<name>_points.safetensors of training/pretrain.py, and what its "
+                        "rows are called: crossvideo=out/train/...")  # fmt: skip
     parser.add_argument("--shares", nargs="+", type=int, choices=CLIPS_PER_VIDEO,
                         default=list(CLIPS_PER_VIDEO), metavar="PERCENT",
                         help="of the training videos (default: 10 20 40 80)")  # fmt: skip
     arguments = parser.parse_args()
     overrides = tuple(arguments.overrides)
-    rows = {
-        f"{one}_{percent}": (one, percent) for percent in arguments.shares for one in BEGINNINGS
-    }
-    shown = recipe("scratch", arguments.shares[0], 0, overrides)
+    weights: dict[str, Path | None] = {SCRATCH: None, **dict(map(named, arguments.init))}
+    rows = {f"{one}_{percent}": (one, percent) for percent in arguments.shares for one in weights}
+    shown = recipe(SCRATCH, arguments.shares[0], 0, overrides)
 
     def run(row: str, seed: int) -> series.Run:
         beginning, percent = rows[row]
-        init = arguments.init if beginning == "crossvideo" else None
-        return series.Run(recipe(beginning, percent, seed, overrides), init)
+        return series.Run(recipe(beginning, percent, seed, overrides), weights[beginning])
 
     figures = series.figures_of(rows, run, arguments)
     protocol = (
         f"{_RECIPE} with {shown.preprocess.points} points and {shown.epochs} epochs on a share of "
-        "the training videos, of each action alike, another for each seed; crossvideo: begun with "
-        f"{arguments.init.name}"
+        "the training videos, of each action alike, another for each seed; begun with "
+        f"{' and '.join(arguments.init)}, or from scratch"
     )
     series.record(figures, "crossvideo_data_efficiency", shown.data, protocol, arguments)
     return 0

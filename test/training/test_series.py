@@ -64,7 +64,7 @@ def test_figures_go_into_a_file_or_beside_those_that_it_has(run, tmp_path):
     series.record({}, "nothing", data, "how", told())
 
 
-@pytest.mark.parametrize("beginning", data_efficiency.BEGINNINGS)
+@pytest.mark.parametrize("beginning", ["scratch", "crossvideo"])
 @pytest.mark.parametrize("percent", data_efficiency.CLIPS_PER_VIDEO)
 def test_data_efficiency_differs_in_the_beginning_alone(beginning, percent):
     made = data_efficiency.recipe(beginning, percent, 3, ("data.root=somewhere",))
@@ -87,7 +87,22 @@ def test_every_row_of_the_ablation_can_be_trained():
         assert build_model(tuned, 20)[1] == sizes["points"]
     assert len(set(terms.values())) == len(terms)
     assert terms["crossvideo"] == (True,) * 4
-    assert all(sum(kept) == 3 for row, kept in terms.items() if row != "crossvideo")
+    assert terms["c2p"] == (False, True, True, False)
+    assert all(sum(kept) == 3 for row, kept in terms.items() if row.startswith("no_"))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("weights.safetensors", "expected NAME=FILE"),
+        ("scratch=weights.safetensors", "the name not 'scratch'"),
+        ("crossvideo=nowhere.safetensors", "no such file; training/pretrain.py makes it"),
+    ],
+)
+def test_weights_to_begin_with_have_a_name_and_are_there(monkeypatch, capsys, given, says):
+    monkeypatch.setattr("sys.argv", ["data_efficiency.py", "--init", given])
+    assert data_efficiency.main() == 2
+    assert says in capsys.readouterr().err
 
 
 def test_a_model_is_not_measured_on_what_its_first_weights_have_seen(root, tmp_path):  # noqa: F811
