@@ -44,7 +44,7 @@ def random_batch(config: PretrainConfig, seed: int = 0) -> CrossBatch:
     def cloud(length: int) -> Tensor:
         return 2 * torch.rand(count, length, config.preprocess.points, 3, generator=random)
 
-    size = (count, frames, 3, config.image_size, config.image_size)
+    size = (count, frames, 3, config.preprocess.image_size, config.preprocess.image_size)
     return CrossBatch(
         clips=cloud(frames), labels=torch.full((count,), -1), names=(),
         second=cloud(seconds.shape[1]), images=torch.rand(*size, generator=random),
@@ -134,8 +134,8 @@ def main() -> int:
             data="random clips",
             protocol=f"{arguments.config}: batch of {config.batch_size}, {config.clips_at_once} "
             f"clips at once, {config.clip.frames} frames of {config.preprocess.points} points and "
-            f"{config.image_size} px; memory: of model, optimiser and steps together; ms of step "
-            f"{arguments.steps}, backward with what is computed again",
+            f"{config.preprocess.image_size} px; memory: of model, optimiser and steps together; "
+            f"ms of step {arguments.steps}, backward with what is computed again",
             seeds=[config.seed], figures=figures,
         )  # fmt: skip
     return 0

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fourd_perception import models, weights_file
 from fourd_perception.errors import InputError
-from fourd_perception.models.video_model import VideoModel
+from fourd_perception.models import ClipModel
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
 
@@ -53,7 +53,7 @@ class Checkpoint:
     """A model in evaluation mode, and its card."""
 
     card: ModelCard
-    model: VideoModel
+    model: ClipModel
 
 
 def save(path: str | Path, model: nn.Module, card: ModelCard, *, half: bool = True) -> None:
@@ -88,7 +88,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     card, state = _read(Path(path))
     try:
         with torch.device("meta"):
-            model = models.build(card.architecture, card.model, len(card.classes))
+            model = models.build_any(card.architecture, card.model, len(card.classes))
         model.check_input(card.clip.frames, card.preprocess.points)
         if card.task != model.task:
             raise InputError(f"the card's task is {card.task}, its model is for {model.task}")

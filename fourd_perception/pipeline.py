@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fourd_perception.checkpoint import Checkpoint
+from fourd_perception.errors import InputError
+from fourd_perception.models import VideoModel
 from fourd_perception.parameters import param
 from fourd_perception.preprocess import fill_nearest, preprocess
 from fourd_perception.stream.frame import Frame
@@ -67,14 +69,19 @@ class ActionPipeline:
     """
 
     def __init__(self, checkpoint: Checkpoint, config: PipelineConfig | None = None) -> None:
-        """Raises InputError if the configured clip is too short for the model."""
+        """Raises InputError if the clip is too short for the model, or the model sees images."""
+        if not isinstance(checkpoint.model, VideoModel):
+            raise InputError(
+                f"{checkpoint.card.name} sees {checkpoint.model.modality}, and here are points: "
+                "take a model of point-cloud video"
+            )
         self.config = config or PipelineConfig()
         self.card = checkpoint.card
         self.window = SlidingWindow(self._clip_config(), self.config.stride)
         self._model = checkpoint.model
         self._model.check_input(self.window.clip.frames, self.card.preprocess.points)
         self._device = next(checkpoint.model.parameters()).device
-        self._stream = checkpoint.model.stream(self.window.clip.frames)
+        self._stream = self._model.stream(self.window.clip.frames)
         self._sampled: dict[Frame, Tensor | None] = {}
 
     def _clip_config(self) -> ClipConfig:

@@ -22,6 +22,9 @@ class PreprocessConfig:
     unit_scale: float = param(
         1.0, "model units in a metre; radii are in model units", at_least=1e-3, at_most=1e3
     )
+    image_size: int = param(
+        64, "height and width of what a model of images sees", unit="px", at_least=1, at_most=4096
+    )
     crop: tuple[float, ...] = param(
         (), "x y z of the smallest, then of the largest corner kept, in the cloud's frame", unit="m"
     )

@@ -8,6 +8,7 @@ from fourd_perception.parameters import param
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
 from training import datasets
+from training.image_views import ImageViewConfig
 
 TASKS = ("action_recognition", "action_segmentation", "semantic_segmentation")
 
@@ -181,7 +182,10 @@ class FinetuneConfig:
         16, "clips in a batch; an epoch is cut into equal batches of this or a few more", at_least=2
     )
     sampling: SamplingConfig = param(SamplingConfig(), "clips")
-    augment: AugmentConfig = param(AugmentConfig(), "augmentation")
+    augment: AugmentConfig = param(AugmentConfig(), "augmentation where it sees points")
+    image_view: ImageViewConfig = param(
+        ImageViewConfig(), "augmentation where the model sees images"
+    )
     optimiser: OptimiserConfig = param(OptimiserConfig(), "optimiser")
     compute: ComputeConfig = param(ComputeConfig(), "device and precision")
     task: str = param("action_recognition", "what is labelled: videos, frames or points",

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fourd_perception import checkpoint, models
 from fourd_perception.errors import InputError, command
-from fourd_perception.models import VideoModel
+from fourd_perception.models import ClipModel
 from fourd_perception.parameters import load_yaml, to_mapping
 from training import initial_weights, scoring, tasks
 from training.config import FinetuneConfig
@@ -33,16 +33,17 @@ from training.datasets.labelled_video import NO_LABEL
 from training.datasets.prepared import PreparedVideos, Video
 from training.distributed import Processes
 from training.identity import identity
+from training.image_views import ImageClip, cut_image_clip
 from training.run_folder import batch_numbers, begin, clip_random, opened, steps_in_epoch
 from training.trainer import Batch, Trainer
 from training.transforms import Clip, augment, cut_clip, segment_indices, window_indices
 
 
-def build_model(config: FinetuneConfig, classes: int) -> tuple[VideoModel, dict[str, object]]:
+def build_model(config: FinetuneConfig, classes: int) -> tuple[ClipModel, dict[str, object]]:
     """The model with random weights, and its sizes as the card keeps them."""
     sizes = to_mapping(load_yaml(models.architecture(config.architecture).config, config.model))
     torch.manual_seed(config.seed)
-    model = models.build(config.architecture, sizes, classes)
+    model = models.build_any(config.architecture, sizes, classes)
     model.check_input(config.clip.frames, config.preprocess.points)
     if model.task != config.task:
         raise InputError(
@@ -64,9 +65,10 @@ def epoch_batches(
     Of several processes each makes its share of every batch.
     """
     alone_or_shared = processes or Processes()
+    sees_images = config.architecture in models.IMAGE_ARCHITECTURES
     step = scoring.video_step(videos, config.clip)
 
-    def cut(number: int) -> tuple[Clip, Video]:
+    def cut(number: int) -> tuple[Clip | ImageClip, Video]:
         video = chosen[number % len(chosen)]
         random = clip_random(config, epoch, number)
         as_window = random.random() < config.sampling.window_share
@@ -75,22 +77,25 @@ def epoch_batches(
             indices = window_indices(video.frames, config.clip.frames, step * speed, random)
         else:
             indices = segment_indices(video.frames, config.clip.frames, random)
+        if sees_images:
+            size = config.preprocess.image_size
+            return cut_image_clip(videos, video, indices, size, config.image_view, random), video
         clip = cut_clip(videos, video, indices, config.preprocess, random)
         return replace(clip, points=augment(clip.points, config.augment, random)), video
 
     def make(numbers: NDArray[np.int64]) -> Batch:
         pairs = [cut(number) for number in alone_or_shared.shard(numbers.tolist())]
-        if all(clip.is_empty for clip, _ in pairs):
+        if all(isinstance(clip, Clip) and clip.is_empty for clip, _ in pairs):
             raise InputError(
                 f"no point of {', '.join(video.name for _, video in pairs)[:80]} is inside of "
                 f"preprocess.crop {list(config.preprocess.crop)}: is it in metres, of the camera's "
                 "own frame?"
             )
-        points = np.stack([clip.points for clip, _ in pairs])
+        clips = np.stack([clip.content for clip, _ in pairs])
         labels = np.stack([tasks.labels(clip, video, config.task) for clip, video in pairs])
         names = tuple(video.name for _, video in pairs)
         weight = float((labels != NO_LABEL).sum())
-        return Batch(torch.from_numpy(points), torch.from_numpy(labels), names, weight)
+        return Batch(torch.from_numpy(clips), torch.from_numpy(labels), names, weight)
 
     return [partial(make, numbers) for numbers in batch_numbers(chosen, config, epoch)]
 
@@ -131,7 +136,7 @@ def _finetune(
         smoothing = config.optimiser.label_smoothing
         return tasks.cross_entropy(model(batch.clips), batch.labels, smoothing)
 
-    def validate(model: VideoModel, epoch: int) -> dict[str, float]:
+    def validate(model: ClipModel, epoch: int) -> dict[str, float]:
         due = epoch % config.validate_every == 0 or epoch == config.epochs
         return tasks.holdout_figures(model, videos, parts["holdout"], config) if due else {}
 
@@ -164,7 +169,7 @@ def _finetune(
 
 
 def begin_with(
-    model: VideoModel, init: Path, config: FinetuneConfig, sizes: dict[str, object], says: bool
+    model: ClipModel, init: Path, config: FinetuneConfig, sizes: dict[str, object], says: bool
 ) -> str:
     """Give a model the weights of a file, but for its classifier; returns the file's digest.
 

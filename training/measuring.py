@@ -229,7 +229,10 @@ def cost(loaded: checkpoint.Checkpoint) -> dict[str, float]:
     """Parameters, in millions, and the milliseconds of one clip alone, the median of a few."""
     card = loaded.card
     device = next(loaded.model.parameters()).device
-    clip = torch.rand(1, card.clip.frames, card.preprocess.points, 3).to(device)
+    shape: tuple[int, ...] = (card.preprocess.points, 3)
+    if loaded.model.modality == "images":
+        shape = (3, card.preprocess.image_size, card.preprocess.image_size)
+    clip = torch.rand(1, card.clip.frames, *shape).to(device)
     seconds = []
     with torch.inference_mode():
         for _ in range(_LATENCY_CLIPS + 1):

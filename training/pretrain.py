@@ -186,7 +186,6 @@ def _card(
             "protocol": config.data.protocol,
             "videos": len(train),
             "groups": sorted({video.group for video in train}),
-            "image_size": config.image_size,
             "epochs": config.epochs,
             "seed": config.seed,
             "figures": figures,

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fourd_perception.errors import InputError
 from training import scoring
 from training.config import AugmentConfig
 from training.crossvideo import CrossBatch
 from training.datasets.labelled_video import NO_LABEL
 from training.datasets.prepared import PreparedVideos, Video
+from training.image_views import AS_IT_IS, ImageViewConfig, image_view, images_of
 from training.pretrain_config import PretrainConfig
 from training.transforms import augment, cut_clip, segment_indices, window_indices
-from training.views import View, ViewConfig, image_view, view
+from training.views import View, view
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def training_clip(
         indices = window_indices(video.frames, config.clip.frames, step * speed, random)
     else:
         indices = segment_indices(video.frames, config.clip.frames, random)
-    return _cut(videos, video, indices, config, config.first_view, config.view, random)
+    return _cut(videos, video, indices, config, config.first_view, config.image_view, random)
 
 
 def held_out_clip(videos: PreparedVideos, video: Video, config: PretrainConfig) -> CrossClip:
@@ -54,9 +54,8 @@ def held_out_clip(videos: PreparedVideos, video: Video, config: PretrainConfig) 
         indices = window_indices(video.frames, config.clip.frames, step)
     else:
         indices = segment_indices(video.frames, config.clip.frames)
-    unchanged = ViewConfig(crop=1.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
     random = np.random.default_rng([config.seed, video.first, video.number])
-    return _cut(videos, video, indices, config, AugmentConfig(scale=0.0), unchanged, random)
+    return _cut(videos, video, indices, config, AugmentConfig(scale=0.0), AS_IT_IS, random)
 
 
 def _cut(
@@ -65,7 +64,7 @@ def _cut(
     indices: NDArray[np.int64],
     config: PretrainConfig,
     first: AugmentConfig,
-    images: ViewConfig,
+    images: ImageViewConfig,
     random: np.random.Generator,
 ) -> CrossClip:
     points = cut_clip(videos, video, indices, config.preprocess, random).points
@@ -76,21 +75,8 @@ def _cut(
         video,
         augment(points, first, random),
         view(again, config.view, random),
-        image_view(_images(videos, video, indices), config.image_size, images, random),
+        image_view(images_of(videos, video, indices), config.preprocess.image_size, images, random),
     )
-
-
-def _images(videos: PreparedVideos, video: Video, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(L, H, W, 3) uint8, of the same frames as the points."""
-    numbers, places = np.unique(indices, return_inverse=True)
-    images = [videos.frame(video, number).image for number in numbers.tolist()]
-    there = [image for image in images if image is not None]
-    if len(there) < len(images):
-        raise InputError(
-            f"{video.name}: {len(images) - len(there)} of {len(images)} frames have no image: "
-            "prepare the videos with data.image_size"
-        )
-    return np.stack(there)[places]
 
 
 def joined(clips: Sequence[CrossClip]) -> CrossBatch:

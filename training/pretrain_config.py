@@ -15,6 +15,7 @@ from training.config import (
     SamplingConfig,
 )
 from training.crossvideo import ProjectionConfig
+from training.image_views import ImageViewConfig
 from training.losses import CrossVideoConfig
 from training.views import ViewConfig
 
@@ -29,10 +30,7 @@ class PretrainConfig:
     image_model: str = param(MISSING, "YAML file with the image encoder's sizes")
     data: DataConfig = param(MISSING, "the data set; image_size is that of the prepared images")
     clip: ClipConfig = param(MISSING, "the clip")
-    preprocess: PreprocessConfig = param(MISSING, "from a cloud to the point encoder's input")
-    image_size: int = param(
-        64, "height and width of what the image encoder sees", unit="px", at_least=1, at_most=4096
-    )
+    preprocess: PreprocessConfig = param(MISSING, "from clouds and images to what encoders see")
     epochs: int = param(100, "passes over the training videos; the paper does not say", at_least=1)
     batch_size: int = param(
         8, "clips in a batch, all of them each other's negatives", at_least=2
@@ -47,7 +45,8 @@ class PretrainConfig:
     first_view: AugmentConfig = param(
         AugmentConfig(scale=0.0), "the first view; the paper's is the clip as it is"
     )
-    view: ViewConfig = param(ViewConfig(), "the second view, and the images'")
+    view: ViewConfig = param(ViewConfig(), "the second view")
+    image_view: ImageViewConfig = param(ImageViewConfig(), "the images")
     resample: bool = param(
         True, "draw the second view's points anew; the same ones are easy to tell, and the paper "
         "does not say",
@@ -72,5 +71,5 @@ class PretrainConfig:
         if not self.data.image_size:
             raise ValueError(
                 "data.image_size: no images are prepared without it, and CrossVideo needs them; "
-                f"give height and width, of {self.image_size} or a little more"
+                f"give height and width, of {self.preprocess.image_size} or a little more"
             )

@@ -11,16 +11,17 @@ from tqdm import tqdm
 
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation import metrics
-from fourd_perception.models import VideoModel
+from fourd_perception.models import ClipModel
 from fourd_perception.ops.interpolate import interpolate
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
 from training.datasets.labelled_video import NO_LABEL, NO_POINT_LABEL
 from training.datasets.prepared import PreparedVideos, Video
+from training.image_views import AS_IT_IS, cut_image_clip
 from training.transforms import covering_windows, cut_clip, every_window, segment_indices
 
 _POINTS_AT_ONCE = 16 * 24 * 1024
-"""Of the clips that are answered together."""
+"""Or pixels, of the clips that are answered together."""
 
 Cuts = Callable[[int, Video], Sequence[NDArray[np.int64]]]
 
@@ -44,7 +45,7 @@ def segment_clips(length: int, frames: int, views: int, seed: int) -> list[NDArr
 
 
 def video_scores(
-    model: VideoModel,
+    model: ClipModel,
     videos: PreparedVideos,
     chosen: Sequence[Video],
     clip: ClipConfig,
@@ -77,7 +78,7 @@ def video_scores(
 
 
 def frame_scores(
-    model: VideoModel,
+    model: ClipModel,
     videos: PreparedVideos,
     chosen: Sequence[Video],
     clip: ClipConfig,
@@ -107,7 +108,7 @@ def frame_scores(
 
 
 def point_classes(
-    model: VideoModel,
+    model: ClipModel,
     videos: PreparedVideos,
     chosen: Sequence[Video],
     clip: ClipConfig,
@@ -146,7 +147,7 @@ def point_classes(
 
 
 def point_confusion(
-    model: VideoModel,
+    model: ClipModel,
     videos: PreparedVideos,
     chosen: Sequence[Video],
     clip: ClipConfig,
@@ -177,7 +178,7 @@ def accuracy(scores: NDArray[np.float64], chosen: Sequence[Video]) -> float:
 
 
 def _answers(
-    model: VideoModel,
+    model: ClipModel,
     videos: PreparedVideos,
     chosen: Sequence[Video],
     cuts: Cuts,
@@ -185,27 +186,34 @@ def _answers(
     seed: int,
     progress: bool,
 ) -> Iterator[tuple[int, NDArray[np.int64], torch.Tensor, torch.Tensor]]:
-    """For every clip its video's number, its frames, its logits, its points in model units."""
+    """For every clip its video's number, its frames, its logits, and what the model was given."""
     work = [
         (number, indices) for number, video in enumerate(chosen) for indices in cuts(number, video)
     ]
     if not work:
         return
-    at_once = max(1, _POINTS_AT_ONCE // (len(work[0][1]) * preprocess.points))
+    sees_images = model.modality == "images"
+    values = preprocess.image_size**2 if sees_images else preprocess.points
+    at_once = max(1, _POINTS_AT_ONCE // (len(work[0][1]) * values))
+
+    def cut(number: int, indices: NDArray[np.int64], place: int) -> NDArray[np.float32]:
+        random = np.random.default_rng([seed, number, place])
+        if sees_images:
+            size = preprocess.image_size
+            return cut_image_clip(videos, chosen[number], indices, size, AS_IT_IS, random).content
+        return cut_clip(videos, chosen[number], indices, preprocess, random).content
+
     device = next(model.parameters()).device
     model.eval()
     with torch.inference_mode(), tqdm(total=len(work), disable=not progress, unit="clip") as bar:
         for start in range(0, len(work), at_once):
             part = work[start : start + at_once]
             clips = [
-                cut_clip(
-                    videos, chosen[number], indices, preprocess,
-                    np.random.default_rng([seed, number, start + offset]),
-                ).points
+                cut(number, indices, start + offset)
                 for offset, (number, indices) in enumerate(part)
-            ]  # fmt: skip
-            points = torch.from_numpy(np.stack(clips))
-            logits = model(points.to(device)).float().cpu()
-            for (number, indices), answer, cloud in zip(part, logits, points):
-                yield number, indices, answer, cloud
+            ]
+            given = torch.from_numpy(np.stack(clips))
+            logits = model(given.to(device)).float().cpu()
+            for (number, indices), answer, clip in zip(part, logits, given):
+                yield number, indices, answer, clip
             bar.update(len(part))

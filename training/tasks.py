@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation import metrics
-from fourd_perception.models import VideoModel
+from fourd_perception.models import ClipModel
 from training import scoring
 from training.config import FinetuneConfig
 from training.datasets.labelled_video import NO_LABEL
 from training.datasets.prepared import PreparedVideos, Video
+from training.image_views import ImageClip
 from training.transforms import Clip
 
 _SHARE = 0.25
@@ -37,14 +38,17 @@ def labelled(video: Video, task: str) -> bool:
     return bool(video.labelled_frames if task == "action_segmentation" else video.labelled_points)
 
 
-def labels(clip: Clip, video: Video, task: str) -> NDArray[np.int64]:
+def labels(clip: Clip | ImageClip, video: Video, task: str) -> NDArray[np.int64]:
     """A clip's labels, shaped as the logits without their last axis; NO_LABEL where there is none.
 
     () for action_recognition, (L,) for action_segmentation, (L, N) for semantic_segmentation.
     """
     if task == "action_recognition":
         return np.array(video.label, np.int64)
-    return clip.labels if task == "action_segmentation" else clip.point_labels
+    if task == "action_segmentation":
+        return clip.labels
+    assert isinstance(clip, Clip)  # no model of images labels points
+    return clip.point_labels
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -60,7 +64,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Ten
 
 
 def holdout_figures(
-    model: VideoModel, videos: PreparedVideos, holdout: Sequence[Video], config: FinetuneConfig
+    model: ClipModel, videos: PreparedVideos, holdout: Sequence[Video], config: FinetuneConfig
 ) -> dict[str, float]:
     """Percent, by name, of the videos held out; empty if there are none."""
     if not holdout:

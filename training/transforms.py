@@ -27,6 +27,11 @@ class Clip:
     point_labels: NDArray[np.int64]
     is_empty: bool = False
 
+    @property
+    def content(self) -> NDArray[np.float32]:
+        """What the model is given."""
+        return self.points
+
 
 @dataclass(frozen=True)
 class _Sample:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fourd_perception.errors import InputError
+from fourd_perception.models.image_video import ImageVideoConfig, ImageVideoModel
 from fourd_perception.models.p4_transformer import (
     P4Transformer,
     P4TransformerConfig,
@@ -26,7 +27,7 @@ from fourd_perception.models.segmenters import (
     PPTrSegmenterConfig,
 )
 from fourd_perception.models.stream import EncoderStream
-from fourd_perception.models.video_model import Features, VideoModel
+from fourd_perception.models.video_model import ClipModel, Features, VideoModel
 from fourd_perception.parameters import from_mapping
 
 
@@ -35,12 +36,14 @@ class Architecture:
     """A model's configuration class, and what makes a model of it and a number of classes."""
 
     config: type
-    build: Callable[[Any, int], VideoModel]
+    build: Callable[[Any, int], ClipModel]
 
 
 __all__ = [
     "ARCHITECTURES",
+    "IMAGE_ARCHITECTURES",
     "Architecture",
+    "ClipModel",
     "EncoderStream",
     "Features",
     "VideoModel",
@@ -58,17 +61,38 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "pptr": Architecture(PPTrConfig, PPTr),
     "pptr_segmenter": Architecture(PPTrSegmenterConfig, PPTrSegmenter),
 }
+"""Of point-cloud video."""
+
+IMAGE_ARCHITECTURES: Mapping[str, Architecture] = {
+    "image_video": Architecture(ImageVideoConfig, ImageVideoModel),
+}
+"""Of image video: they are trained and measured as the others are; no node takes them alone."""
 
 
 def architecture(name: str) -> Architecture:
     """Raises InputError if there is none of that name."""
-    if name not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
+    everything = {**ARCHITECTURES, **IMAGE_ARCHITECTURES}
+    if name not in everything:
+        known = ", ".join(sorted(everything))
         raise InputError(f"unknown architecture '{name}'; known: {known}")
-    return ARCHITECTURES[name]
+    return everything[name]
 
 
 def build(name: str, config: Mapping[str, Any], classes: int) -> VideoModel:
+    """A model of point-cloud video with random weights, as `build_any`.
+
+    Raises InputError on one of images, too.
+    """
+    model = build_any(name, config, classes)
+    if not isinstance(model, VideoModel):
+        raise InputError(
+            f"architecture '{name}' sees {model.modality}, where points are wanted; "
+            f"known: {', '.join(sorted(ARCHITECTURES))}"
+        )
+    return model
+
+
+def build_any(name: str, config: Mapping[str, Any], classes: int) -> ClipModel:
     """A model with random weights, from plain data as a YAML file or a checkpoint holds it.
 
     Raises InputError if the architecture is unknown or the configuration does not fit it.

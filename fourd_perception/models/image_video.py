@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from fourd_perception.models.linear import Linear
-from fourd_perception.models.video_model import Features
+from fourd_perception.models.p4_transformer import ACTION_TASKS
+from fourd_perception.models.video_model import ClipModel, Features
 from fourd_perception.parameters import param
 
 _NORM_GROUPS = 8
@@ -25,6 +26,8 @@ _NORM_GROUPS = 8
 class ImageVideoConfig:
     """The architecture: config/models/image_video.yaml has the paper's width."""
 
+    task: str = param("action_segmentation", "a label for the video or for each frame",
+                      choices=ACTION_TASKS)  # fmt: skip
     stem: tuple[int, ...] = param(
         (16, 32, 64, 128), "channels of the 3D convolutions, each of which halves height and width",
         at_least=1, at_most=65536,
@@ -123,8 +126,10 @@ class TemporalLayer(nn.Module):
         return frames + self.dropout(self.project(inside))
 
 
-class ImageVideoEncoder(nn.Module):
+class ImageVideoEncoder(ClipModel):
     """(B, L, 3, H, W) images -> a feature of each frame, and their maximum for the video."""
+
+    modality = "images"
 
     def __init__(self, config: ImageVideoConfig) -> None:
         super().__init__()
@@ -164,16 +169,22 @@ class ImageVideoEncoder(nn.Module):
         return Features(frames.amax(1), frames)
 
 
-class ImageVideoModel(nn.Module):
-    """The encoder with a classifier of each frame: (B, L, 3, H, W) -> (B, L, classes) logits."""
+class ImageVideoModel(ImageVideoEncoder):
+    """The encoder with a classifier of the clip, or of each frame (CrossVideo, table III).
 
-    task = "action_segmentation"
+    (B, L, 3, H, W) images -> (B, classes) or (B, L, classes) logits.
+    """
 
     def __init__(self, config: ImageVideoConfig, classes: int) -> None:
-        super().__init__()
-        self.encoder = ImageVideoEncoder(config)
+        super().__init__(config)
+        self.task = config.task
         self.head = Linear(config.features, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """images: as `ImageVideoEncoder` takes them."""
-        return self.head(self.encoder(images).frames)
+    def encode(self, images: Tensor) -> Features:
+        """images: (B, L, 3, H, W) float32 in 0 to 1. Raises ValueError as the encoder."""
+        return super().forward(images)
+
+    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
+        """images: as `encode` takes them. Returns the logits."""
+        features = self.encode(images)
+        return self.head(features.video if self.task == "action_recognition" else features.frames)

@@ -1,4 +1,4 @@
-"""What every model of point-cloud video is."""
+"""What every model of video is, and every one of point-cloud video."""
 
 from __future__ import annotations
 
@@ -28,7 +28,22 @@ class Features:
     points: Tensor | None = None
 
 
-class VideoModel(nn.Module):
+class ClipModel(nn.Module):
+    """A clip in, logits out: what training, evaluation and checkpoints ask of a model."""
+
+    task = "action_recognition"
+    """What it labels: action_recognition a clip, action_segmentation frames, semantic_segmentation
+    points."""
+    modality = "points"
+    """What its clips are of: points (B, L, N, 3) float32 in model units, or images
+    (B, L, 3, H, W) float32 in 0 to 1."""
+    feature_channels: int
+
+    def check_input(self, frames: int, points: int) -> None:
+        """Raises InputError if clips of `frames` frames of `points` points are too small."""
+
+
+class VideoModel(ClipModel):
     """(B, L, N, 3) points, float32, in model units -> logits.
 
     A model is a chain of `layers`, each of which looks at a few frames, then `summarise`, which may
@@ -37,9 +52,6 @@ class VideoModel(nn.Module):
     """
 
     layers: nn.ModuleList
-    task = "action_recognition"
-    """What it labels: action_recognition a clip, action_segmentation frames, semantic_segmentation
-    points."""
     has_memory = False
     """Whether it can take in features of frames outside of the clip (PPTr's long-term memory)."""
 

@@ -9,7 +9,7 @@ from training.pretrain_config import PretrainConfig
 
 SMALL = (
     "config/training/crossvideo_msr_action3d.yaml", "clip.frames=6", "preprocess.points=96",
-    "batch_size=3", "image_size=16",
+    "batch_size=3", "preprocess.image_size=16",
 )  # fmt: skip
 PARTS = {"points_ms", "images_ms", "contrast_ms", "backward_ms", "optimiser_ms"}
 

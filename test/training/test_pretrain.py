@@ -85,8 +85,7 @@ def document(root, **changes):
             "image_size": [SIZE, SIZE], "holdout": ["p0", "p1"],
         },
         "clip": {"frames": 6, "frame_step": 1, "rate": 10.0},
-        "preprocess": {"points": 24},
-        "image_size": 10,
+        "preprocess": {"points": 24, "image_size": 10},
         "epochs": 2,
         "batch_size": 5,
         "view": {"every": 2, "rotation": 10},
@@ -270,7 +269,7 @@ def test_means_are_of_one_epoch():
         ({"preprocess": {"points": 2}}, "2 points is too small"),
         ({"view": {"every": 4}}, "keeps 1 of a clip's 6 frames"),
         ({"sampling": {"epoch_share": 0.05}}, "batch of one"),
-        ({"image_size": 0}, "image_size: expected 1 to 4096"),
+        ({"preprocess": {"image_size": 0}}, "image_size: expected 1 to 4096"),
         ({"clip": {"frames": 6, "frame_step": 1, "rate": 15.0}}, "does not fall on them"),
         ({"architecture": "pptr"}, "unknown key"),
     ],
@@ -436,7 +435,7 @@ def test_the_papers_sizes():
     tube = sizes["points"]["tube"]
     assert (tube["temporal_kernel"], tube["spatial_stride"]) == (3, 32)
     assert (tube["radius"], tube["neighbours"], run.preprocess.points) == (0.9, 32, 2048)
-    assert (run.image_size, run.batch_size, run.loss.temperature) == (224, 8, 0.07)
+    assert (run.preprocess.image_size, run.batch_size, run.loss.temperature) == (224, 8, 0.07)
     assert model.points.feature_channels == model.images.feature_channels == 2048
     optimiser = run.optimiser
     assert (optimiser.kind, optimiser.learning_rate, optimiser.warmup_epochs) == ("sgd", 0.01, 10)

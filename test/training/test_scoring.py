@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from fourd_perception.models import ClipModel
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
 from training import scoring
@@ -48,7 +49,7 @@ def videos(tmp_path_factory):
     return PreparedVideos(folder)
 
 
-class SaysFrame(nn.Module):
+class SaysFrame(ClipModel):
     """Which frame it sees, by the points' x: logits (B, L, 11)."""
 
     def __init__(self) -> None:
