@@ -1,9 +1,11 @@
-"""Frames in, recognitions out. No ROS here: the node, the tools and the tests are thin shells."""
+"""Frames in, answers out. No ROS here: the nodes, the tools and the tests are thin shells."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,15 +15,16 @@ from torch import Tensor
 from fourd_perception.checkpoint import Checkpoint
 from fourd_perception.errors import InputError
 from fourd_perception.models import VideoModel
+from fourd_perception.ops.interpolate import interpolate_at, k_nearest
 from fourd_perception.parameters import param
 from fourd_perception.preprocess import fill_nearest, preprocess
-from fourd_perception.stream.frame import Frame
+from fourd_perception.stream.frame import UNLABELLED, Frame
 from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
 
 
 @dataclass(frozen=True)
-class PipelineConfig:
-    """How the pipeline runs a model; what the model is, its checkpoint says."""
+class WindowConfig:
+    """Which windows of a stream a model is shown; what the model is, its checkpoint says."""
 
     clip_frames: int = param(0, "frames in a window; 0: the model's own", at_least=0, at_most=512)
     frame_step: int = param(
@@ -31,6 +34,12 @@ class PipelineConfig:
     stride: int = param(
         2, "frames of the window from one answer to the next", at_least=1, at_most=512
     )
+
+
+@dataclass(frozen=True)
+class PipelineConfig(WindowConfig):
+    """How an action model is run."""
+
     min_score: float = param(
         0.0, "classes that score less are left out of an answer",
         at_least=0.0, at_most=1.0, changeable=True,
@@ -38,6 +47,23 @@ class PipelineConfig:
     top_k: int = param(
         5, "classes in an answer, best first; 0: all", at_least=0, at_most=10_000, changeable=True
     )
+
+
+@dataclass(frozen=True)
+class SegmentationConfig(WindowConfig):
+    """How a model that labels points is run."""
+
+    stride: int = param(
+        1, "frames of the window from one answer to the next", at_least=1, at_most=512
+    )
+    latency_frames: int = param(
+        0, "frames of the window after the one that is labelled; 0 labels the newest", at_least=0,
+        at_most=511,
+    )  # fmt: skip
+    max_distance: float = param(
+        0.1, "a point farther than this from all that the model has seen has no label", unit="m",
+        at_least=0.0, at_most=1e3,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,23 +87,40 @@ class Recognition:
         return [(index, score) for index, score in best if score > 0 and score >= min_score]
 
 
-class ActionPipeline:
-    """A sliding window and an action model.
+@dataclass(frozen=True)
+class Segmentation:
+    """The label of every point of a frame.
 
-    `push` does everything. A node splits it: `offer`, which is cheap, belongs to the thread that
-    receives; `recognise` to the one that infers. Each is to be called from one thread only.
+    labels: (N,) uint32, in the order of the frame's points; UNLABELLED where there is no return, or
+    where the model has seen nothing near. confidence: (N,) float32, the label's softmax; 0 there.
     """
 
-    def __init__(self, checkpoint: Checkpoint, config: PipelineConfig | None = None) -> None:
-        """Raises InputError if the clip is too short for the model, or the model sees images."""
+    frame: Frame
+    labels: NDArray[np.uint32]
+    confidence: NDArray[np.float32]
+    processing_ms: float
+
+    @property
+    def stamp(self) -> int:
+        """Nanoseconds, of the frame that is labelled."""
+        return self.frame.stamp
+
+
+Config = TypeVar("Config", bound=WindowConfig)
+
+
+class _ModelOnStream(Generic[Config]):
+    """A sliding window and a model. To be used from one thread, but for `offer`."""
+
+    def __init__(self, checkpoint: Checkpoint, config: Config) -> None:
         if not isinstance(checkpoint.model, VideoModel):
             raise InputError(
                 f"{checkpoint.card.name} sees {checkpoint.model.modality}, and here are points: "
                 "take a model of point-cloud video"
             )
-        self.config = config or PipelineConfig()
+        self.config = config
         self.card = checkpoint.card
-        self.window = SlidingWindow(self._clip_config(), self.config.stride)
+        self.window = SlidingWindow(self._clip_config(), config.stride)
         self._model = checkpoint.model
         self._model.check_input(self.window.clip.frames, self.card.preprocess.points)
         self._device = next(checkpoint.model.parameters()).device
@@ -92,38 +135,13 @@ class ActionPipeline:
             frame_step=self.config.frame_step or trained.frame_step,
         )
 
-    def push(self, frame: Frame) -> Recognition | None:
-        """None while the window fills, or when this frame completes no stride."""
-        clip = self.offer(frame)
-        return None if clip is None else self.recognise(clip)
-
     def offer(self, frame: Frame) -> Clip | None:
-        """Put a frame into the window; a clip comes back if it completes one."""
+        """Put a frame into the window. A clip comes back if it completes one."""
         return self.window.push(frame)
 
-    def recognise(self, clip: Clip) -> Recognition:
-        """Run the model on a clip. Raises ValueError if its scores are not finite numbers.
-
-        What the model computed for a frame is kept for the windows to come; the scores are the
-        same, bit for bit, whichever windows came before.
-        """
-        started = time.perf_counter()
-        points = self._sample(clip)
-        if points is None:
-            scores = np.zeros(len(self.card.classes), np.float32)
-        else:
-            with torch.inference_mode():
-                logits = self._model.classify(self._stream.window(points))
-                scores = torch.softmax(logits[0].float(), dim=-1).cpu().numpy()
-            if not np.isfinite(scores).all():
-                raise ValueError(f"{self.card.name}: scores that are not finite: {scores}")
-        return Recognition(
-            stamp=clip.newest.stamp,
-            frame_id=clip.newest.frame_id,
-            start=clip.frames[0].stamp,
-            scores=scores,
-            processing_ms=(time.perf_counter() - started) * 1e3,
-        )
+    def _run(self, clip: Clip) -> object:
+        """What the pipeline is for, with one clip."""
+        raise NotImplementedError
 
     def warm_up(self) -> float:
         """Run the model once on random points (compiles the kernels); milliseconds it took."""
@@ -132,9 +150,17 @@ class ActionPipeline:
             (clip.frames, self.card.preprocess.points, 3), np.float32
         )
         frames = tuple(Frame(stamp, "", one) for stamp, one in enumerate(points))
-        took = self.recognise(Clip(frames)).processing_ms
+        started = time.perf_counter()
+        self._run(Clip(frames))
         self._stream.reset()
-        return took
+        return (time.perf_counter() - started) * 1e3
+
+    def _logits(self, clip: Sequence[Tensor]) -> Tensor:
+        """What the model says of a clip's samples. Raises ValueError where that is no number."""
+        logits = self._model.classify(self._stream.window(clip))[0].float()
+        if not torch.isfinite(logits).all():
+            raise ValueError(f"{self.card.name}: scores that are not finite numbers")
+        return logits
 
     def _sample(self, clip: Clip) -> list[Tensor] | None:
         """(P, 3) float32, model units, for each frame, sampled once, when it is first seen.
@@ -152,3 +178,94 @@ class ActionPipeline:
         random = np.random.default_rng(abs(frame.stamp))
         points = preprocess(frame.points, self.card.preprocess, random)
         return None if points is None else torch.from_numpy(points).to(self._device)
+
+
+class ActionPipeline(_ModelOnStream[PipelineConfig]):
+    """A sliding window and an action model.
+
+    `push` does everything. A node splits it: `offer`, which is cheap, belongs to the thread that
+    receives; `recognise` to the one that infers. Each is to be called from one thread only.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, config: PipelineConfig | None = None) -> None:
+        """Raises InputError if the clip is too short for the model, or the model sees images."""
+        super().__init__(checkpoint, config or PipelineConfig())
+
+    def push(self, frame: Frame) -> Recognition | None:
+        """None while the window fills, or when this frame completes no stride."""
+        clip = self.offer(frame)
+        return None if clip is None else self.recognise(clip)
+
+    def recognise(self, clip: Clip) -> Recognition:
+        """Run the model on a clip. Raises ValueError if its scores are not finite numbers.
+
+        What the model computed for a frame is kept for the windows to come; the scores are the
+        same, bit for bit, whichever windows came before.
+        """
+        started = time.perf_counter()
+        points = self._sample(clip)
+        if points is None:
+            scores = np.zeros(len(self.card.classes), np.float32)
+        else:
+            with torch.inference_mode():
+                scores = torch.softmax(self._logits(points), dim=-1).cpu().numpy()
+        return Recognition(
+            stamp=clip.newest.stamp,
+            frame_id=clip.newest.frame_id,
+            start=clip.frames[0].stamp,
+            scores=scores,
+            processing_ms=(time.perf_counter() - started) * 1e3,
+        )
+
+    _run = recognise
+
+
+class SegmentationPipeline(_ModelOnStream[SegmentationConfig]):
+    """A sliding window and a model that labels points; threads as `ActionPipeline` has them."""
+
+    def __init__(self, checkpoint: Checkpoint, config: SegmentationConfig | None = None) -> None:
+        """Raises InputError as `ActionPipeline`, and if latency_frames is longer than the clip."""
+        super().__init__(checkpoint, config or SegmentationConfig())
+        frames = self.window.clip.frames
+        if self.config.latency_frames >= frames:
+            raise InputError(
+                f"latency_frames: {self.config.latency_frames} frames after the labelled one do "
+                f"not fit into a window of {frames}: set {frames - 1} or less"
+            )
+
+    def push(self, frame: Frame) -> Segmentation | None:
+        """None while the window fills, or when this frame completes no stride."""
+        clip = self.offer(frame)
+        return None if clip is None else self.segment(clip)
+
+    def segment(self, clip: Clip) -> Segmentation:
+        """Label the points of a clip's frame. Raises ValueError as `ActionPipeline.recognise`.
+
+        The logits of the sampled points are carried to all others by three-nearest interpolation,
+        as far as `max_distance`.
+        """
+        started = time.perf_counter()
+        place = len(clip.frames) - 1 - self.config.latency_frames
+        frame = clip.frames[place]
+        labels = np.full(len(frame.points), UNLABELLED, np.uint32)
+        confidence = np.zeros(len(frame.points), np.float32)
+        there = np.flatnonzero(np.isfinite(frame.points).all(axis=1))
+        samples = self._sample(clip)
+        if samples is not None and self._sampled[frame] is not None and there.size:
+            scale = np.float32(self.card.preprocess.unit_scale)
+            targets = torch.from_numpy(frame.points[there] * scale).to(self._device)
+            with torch.inference_mode():
+                logits, near = self._carry(self._logits(samples)[place], samples[place], targets)
+                best = torch.softmax(logits, dim=1).max(1)
+                # One that none of the sampled points is near has no label.
+                labels[there] = torch.where(near, best.indices, UNLABELLED).cpu().numpy()
+                confidence[there] = (best.values * near).cpu().numpy()
+        return Segmentation(frame, labels, confidence, (time.perf_counter() - started) * 1e3)
+
+    _run = segment
+
+    def _carry(self, logits: Tensor, points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, K) at points (N, 3) -> (M, K) at targets (M, 3); (M,) whether one is near."""
+        distance, index = k_nearest(points[None], targets[None], min(3, len(points)))
+        near = distance[0, :, 0] <= self.config.max_distance * self.card.preprocess.unit_scale
+        return interpolate_at(logits[None], distance, index)[0], near

@@ -24,6 +24,18 @@ SIZES = {
 CLASSES = ("idle", "wave", "kick")
 
 
+SEGMENTER_SIZES = {
+    "down": [
+        {
+            "channels": [8], "normalise": True, "radius": 0.4, "neighbours": 6,
+            "spatial_stride": 4, "temporal_kernel": 3, "temporal_padding": [1, 1],
+        },
+    ],
+    "up": [[8]],
+    "transformer": {"depth": 1, "heads": 2, "head_channels": 4, "mlp_channels": 8},
+}  # fmt: skip
+
+
 def card(**changes: object) -> checkpoint.ModelCard:
     kind = models.ARCHITECTURES["im_pstnet"]
     sizes = to_mapping(from_mapping(kind.config, SIZES, "test"))
@@ -42,7 +54,21 @@ def card(**changes: object) -> checkpoint.ModelCard:
 
 
 def save(path: Path, **changes: object) -> Path:
+    """An action model, or what `architecture`, `model` and `task` say otherwise."""
     torch.manual_seed(0)
-    model = models.build("im_pstnet", SIZES, len(CLASSES))
-    checkpoint.save(path, model, card(**changes))
+    written = card(**changes)
+    model = models.build(written.architecture, written.model, len(CLASSES))
+    checkpoint.save(path, model, written)
     return path
+
+
+def save_segmenter(path: Path, **changes: object) -> Path:
+    """A model that labels points, of clips of three frames."""
+    kind = models.ARCHITECTURES["p4_segmenter"]
+    return save(
+        path,
+        architecture="p4_segmenter",
+        task="semantic_segmentation",
+        model=to_mapping(from_mapping(kind.config, SEGMENTER_SIZES, "test")),
+        **{"clip": ClipConfig(frames=3, frame_step=1, rate=30.0), **changes},
+    )

@@ -143,6 +143,9 @@ def joined(device: str = "auto") -> Iterator[Processes]:
                 "start the run again, it goes on from its last state"
             ) from None
         raise
+    # None leaves before the main one has written everything: torchrun ends all with the first that
+    # dies, be it on its way out.
+    dist.barrier()
     dist.destroy_process_group()
 
 

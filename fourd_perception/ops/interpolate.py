@@ -151,7 +151,15 @@ def interpolate(values: Tensor, points: Tensor, targets: Tensor) -> Tensor:
     check_float32("values", values)
     check_device("values", values, points.device)
     check_batch("values", values, "points", points)
-    distance, index = k_nearest(points, targets, min(3, points.shape[1]))
+    return interpolate_at(values, *k_nearest(points, targets, min(3, points.shape[1])))
+
+
+def interpolate_at(values: Tensor, distance: Tensor, index: Tensor) -> Tensor:
+    """The mean of some points' values, by 1 / distance: `interpolate` for neighbours found before.
+
+    values: (B, N, C) float32. distance: (B, M, k) float32 and index: (B, M, k) int64, as
+    `k_nearest` gives them. Returns (B, M, C). Differentiable in `values` alone.
+    """
     weight = 1 / (distance + 1e-8)
     weight = weight / weight.sum(dim=2, keepdim=True)
     if values.device.type == "cpu":
