@@ -54,6 +54,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"recognizer = {NAME}.nodes.recognizer:main",
+            f"segmenter = {NAME}.nodes.segmenter:main",
             f"play_bag = {NAME}.nodes.play_bag:main",
             f"demo = {NAME}.nodes.demo:main",
             f"make_bag = {NAME}.tools.make_bag:main",

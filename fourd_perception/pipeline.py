@@ -15,7 +15,8 @@ from torch import Tensor
 from fourd_perception.checkpoint import Checkpoint
 from fourd_perception.errors import InputError
 from fourd_perception.models import VideoModel
-from fourd_perception.ops.interpolate import interpolate_at, k_nearest
+from fourd_perception.ops.interpolate import k_nearest
+from fourd_perception.ops.label_at import label_at
 from fourd_perception.parameters import param
 from fourd_perception.preprocess import fill_nearest, preprocess
 from fourd_perception.stream.frame import UNLABELLED, Frame
@@ -255,17 +256,14 @@ class SegmentationPipeline(_ModelOnStream[SegmentationConfig]):
             scale = np.float32(self.card.preprocess.unit_scale)
             targets = torch.from_numpy(frame.points[there] * scale).to(self._device)
             with torch.inference_mode():
-                logits, near = self._carry(self._logits(samples)[place], samples[place], targets)
-                best = torch.softmax(logits, dim=1).max(1)
-                # One that none of the sampled points is near has no label.
-                labels[there] = torch.where(near, best.indices, UNLABELLED).cpu().numpy()
-                confidence[there] = (best.values * near).cpu().numpy()
+                logits = self._logits(samples)[place]
+                distance, index = k_nearest(
+                    samples[place][None], targets[None], min(3, len(logits))
+                )
+                best, score = label_at(logits, distance[0], index[0])
+                near = distance[0, :, 0] <= self.config.max_distance * float(scale)
+                labels[there] = torch.where(near, best, UNLABELLED).cpu().numpy()
+                confidence[there] = (score * near).cpu().numpy()
         return Segmentation(frame, labels, confidence, (time.perf_counter() - started) * 1e3)
 
     _run = segment
-
-    def _carry(self, logits: Tensor, points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K) at points (N, 3) -> (M, K) at targets (M, 3); (M,) whether one is near."""
-        distance, index = k_nearest(points[None], targets[None], min(3, len(points)))
-        near = distance[0, :, 0] <= self.config.max_distance * self.card.preprocess.unit_scale
-        return interpolate_at(logits[None], distance, index)[0], near

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "models": "ops",
     "weights_file": "",
     "checkpoint": "models preprocess stream weights_file",
-    "pipeline": "checkpoint models preprocess stream",
+    "pipeline": "checkpoint models ops preprocess stream",
     "messages": "pipeline stream",
     "recordings": "messages stream",
     "studio": "recordings stream",

@@ -115,6 +115,7 @@ def test_the_programs_are_there(described: dict[str, Any]) -> None:
     programs = described["entry_points"]["console_scripts"]
     assert {program.split(" = ")[0] for program in programs} == {
         "recognizer",
+        "segmenter",
         "play_bag",
         "demo",
         "make_bag",

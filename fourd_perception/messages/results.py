@@ -1,13 +1,18 @@
-"""Recognitions to ROS messages. The one module here that needs ROS message packages."""
+"""Answers to ROS messages. The one module here that needs ROS message packages."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
+import numpy as np
 from builtin_interfaces.msg import Time
+from sensor_msgs.msg import PointCloud2, PointField
 from vision_msgs.msg import Classification, LabelInfo, ObjectHypothesis, VisionClass
 
-from fourd_perception.pipeline import Recognition
+from fourd_perception.messages.clouds import to_fields
+from fourd_perception.messages.colours import class_colours
+from fourd_perception.pipeline import Recognition, Segmentation
 from fourd_perception.stream.frame import SECOND, UNLABELLED
 
 
@@ -36,6 +41,36 @@ def classification(
         ObjectHypothesis(class_id=classes[index] if class_id == "name" else str(index), score=score)
         for index, score in recognition.top(k, min_score)
     ]
+    return message
+
+
+def segmentation(answer: Segmentation, classes: int) -> PointCloud2:
+    """The frame's points in their order and rows: x y z rgb, label UINT32, confidence FLOAT32.
+
+    label: the number of the class, UNLABELLED where there is none. rgb: the class's colour. The
+    header is that of the frame.
+    """
+    frame = answer.frame
+    shape = (frame.rows, -1) if frame.rows > 1 else (-1,)
+    colours = class_colours(classes)
+    number = np.minimum(answer.labels, classes).astype(np.intp)  # UNLABELLED is the last colour
+    extra = {
+        "label": answer.labels.reshape(shape),
+        "confidence": answer.confidence.reshape(shape),
+    }
+    layout = to_fields(frame.points.reshape(*shape, 3), colours[number].reshape(*shape, 3), extra)
+    message = PointCloud2(
+        height=layout.height,
+        width=layout.width,
+        fields=[PointField(**vars(field)) for field in layout.fields],
+        is_bigendian=layout.is_bigendian,
+        point_step=layout.point_step,
+        row_step=layout.row_step,
+        is_dense=layout.is_dense,
+    )
+    message.data = array("B", layout.data)  # a bytes object would be gone through byte by byte
+    message.header.stamp = to_stamp(frame.stamp)
+    message.header.frame_id = frame.frame_id
     return message
 
 

@@ -164,7 +164,7 @@ class SensorInput:
         except clouds.BadCloud as error:
             self._reject(error.reason, str(error))
             return
-        frame = Frame(stamp, message.header.frame_id, points)
+        frame = Frame(stamp, message.header.frame_id, points, rows=max(1, message.height))
         if self.synchronizer is None:
             self._deliver(frame, arrived)
         else:

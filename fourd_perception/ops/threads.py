@@ -12,4 +12,9 @@ def as_many_as_torch() -> None:
     So there is one knob, `torch.set_num_threads`. Numba's own holds for the calling thread alone,
     which is why every operation asks for it.
     """
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    if torch.get_num_threads() != threads:
+        # Numba's pool has just been started, and has set OpenMP's number, which is PyTorch's too.
+        torch.set_num_threads(threads)
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))

@@ -25,10 +25,12 @@ class Frame:
 
     stamp: nanoseconds, the sensor's own header stamp. frame_id: the cloud's.
     points: (N, 3) float32, metres, in the cloud's own order, NaN where there is no return.
-    image: (H, W, 3) uint8 RGB, or None.
+    image: (H, W, 3) uint8 RGB, or None. rows: of an organised cloud, each of N / rows points; 1 of
+    one that is not.
     """
 
     stamp: int
     frame_id: str
     points: NDArray[np.float32]
     image: NDArray[np.uint8] | None = None
+    rows: int = 1

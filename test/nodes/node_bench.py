@@ -1,4 +1,4 @@
-"""A recognizer and somebody to talk to it, in one process, over DDS."""
+"""A node and somebody to talk to it, in one process, over DDS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 from vision_msgs.msg import Classification
 
 from fourd_perception.messages.results import to_stamp
-from fourd_perception.nodes.recognizer import Recognizer
+from fourd_perception.nodes.perception_node import PerceptionNode
 from fourd_perception.stream.frame import SECOND
 
 FRAMES, RATE = 4, 10.0
@@ -43,15 +43,24 @@ def stream(count: int, start: int = START) -> list[PointCloud2]:
 
 
 class Bench:
-    """A recognizer under test, and a probe node that feeds and hears it."""
+    """A recognizer under test, and a probe node that feeds and hears it.
 
-    def __init__(self, recognizer: Recognizer) -> None:
+    answer, topic: what it answers, and where; another node's, if it is one.
+    """
+
+    def __init__(
+        self,
+        recognizer: PerceptionNode[Any, Any, Any],
+        answer: type = Classification,
+        topic: str = "/recognizer/action",
+    ) -> None:
+        self.answer, self.topic = answer, topic
         self.recognizer = recognizer
         self.probe = Node("probe")
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(recognizer)
         self.executor.add_node(self.probe)
-        self.answers: list[Classification] = []
+        self.answers: list[Any] = []
         self.reports: list[DiagnosticStatus] = []
         reliable = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
         self.points = self.probe.create_publisher(PointCloud2, "points", reliable)
@@ -60,9 +69,7 @@ class Bench:
         )
 
     def subscribe(self) -> None:
-        self.probe.create_subscription(
-            Classification, "/recognizer/action", self.answers.append, 100
-        )
+        self.probe.create_subscription(self.answer, self.topic, self.answers.append, 100)
 
     def activate(self, subscribe: bool = True) -> None:
         """Up to the state active, and until everybody knows everybody."""
@@ -72,7 +79,7 @@ class Bench:
         self.until(
             lambda: (
                 self.points.get_subscription_count() == 1
-                and self.probe.count_publishers("/recognizer/action") == 1
+                and self.probe.count_publishers(self.topic) == 1
                 and (not subscribe or self.recognizer._wanted())
             )
         )

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import small_model
+from node_bench import PERIOD, RATE, START, Bench, cloud, stream
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import PointCloud2
+from vision_msgs.msg import LabelInfo
+
+from fourd_perception import checkpoint
+from fourd_perception.messages import clouds
+from fourd_perception.messages.colours import class_colours
+from fourd_perception.messages.stamps import from_stamp
+from fourd_perception.nodes.segmenter import Segmenter
+from fourd_perception.pipeline import SegmentationConfig, SegmentationPipeline
+from fourd_perception.stream.frame import UNLABELLED, Frame
+
+CONFIG = SegmentationConfig(max_distance=0.3)
+
+
+@pytest.fixture(scope="module")
+def segmenter_model(tmp_path_factory):
+    clip = small_model.ClipConfig(frames=3, frame_step=1, rate=RATE)
+    path = tmp_path_factory.mktemp("nodes") / "points.safetensors"
+    return small_model.save_segmenter(path, clip=clip)
+
+
+@pytest.fixture
+def make_segmenter(segmenter_model, ros):
+    made = []
+
+    def make(**parameters):
+        given = {"model": str(segmenter_model), "max_distance": 0.3, **parameters}
+        overrides = [Parameter(name, value=value) for name, value in given.items()]
+        node = Segmenter(parameter_overrides=overrides)
+        made.append(Bench(node, PointCloud2, "/segmenter/segmentation"))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+def table(message):
+    kinds = {7: "<f4", 6: "<u4"}
+    fields = [(one.name, kinds[one.datatype]) for one in message.fields]
+    return np.frombuffer(bytes(message.data), fields).reshape(message.height, message.width)
+
+
+def expected(model, messages):
+    pipeline = SegmentationPipeline(checkpoint.load(model), CONFIG)
+    frames = [
+        Frame(from_stamp(one.header.stamp), "camera", clouds.from_message(one)) for one in messages
+    ]
+    return [one for one in map(pipeline.push, frames) if one]
+
+
+def test_the_cloud_comes_back_with_the_pipelines_labels(make_segmenter, segmenter_model):
+    bench, messages = make_segmenter(), stream(5)
+    bench.activate()
+    for number, message in enumerate(messages, start=1):
+        bench.send(message)
+        bench.answered(max(0, number - 2))
+    colours = class_colours(len(small_model.CLASSES))
+    for answer, sent, truth in zip(
+        bench.answers, messages[2:], expected(segmenter_model, messages), strict=True
+    ):
+        assert answer.header == sent.header
+        got = table(answer)
+        assert got.dtype.names == ("x", "y", "z", "rgb", "label", "confidence")
+        points = np.stack([got[axis] for axis in "xyz"], -1)[0]
+        np.testing.assert_array_equal(points, clouds.from_message(sent))
+        np.testing.assert_array_equal(got["label"][0], truth.labels)
+        np.testing.assert_array_equal(got["confidence"][0], truth.confidence)
+        packed = got["rgb"][0].view(np.uint32)
+        wanted = colours[np.minimum(truth.labels, len(small_model.CLASSES))].astype(np.uint32)
+        np.testing.assert_array_equal(packed, wanted[:, 0] << 16 | wanted[:, 1] << 8 | wanted[:, 2])
+        assert {UNLABELLED} < set(truth.labels.tolist())
+
+
+def test_an_organised_cloud_stays_one_and_its_holes_have_no_label(make_segmenter):
+    bench = make_segmenter(max_distance=10.0)
+    bench.activate()
+    for message in stream(3):
+        points = clouds.from_message(message)
+        points[7] = np.nan
+        message.data = points.tobytes()
+        message.height, message.width, message.row_step = 5, 10, 120
+        bench.send(message)
+    bench.answered(1)
+    answer = bench.answers[0]
+    assert (answer.height, answer.width, answer.is_dense) == (5, 10, False)
+    assert answer.row_step == 10 * answer.point_step
+    got = table(answer)
+    assert (got["label"] == UNLABELLED).nonzero() == (np.array([0]), np.array([7]))
+    assert got["confidence"][0, 7] == 0
+
+
+def test_a_cloud_that_changes_its_size_and_an_empty_one_are_answered(make_segmenter):
+    bench = make_segmenter()
+    bench.activate()
+    sizes = [50, 50, 50, 20, 0, 90]
+    for number, size in enumerate(sizes):
+        bench.send(cloud(START + number * PERIOD, size))
+        bench.answered(max(0, number - 1))
+    assert [one.height * one.width for one in bench.answers] == sizes[2:]
+
+
+def test_the_class_table_is_there_for_whoever_comes_late(make_segmenter):
+    bench = make_segmenter()
+    bench.activate()
+    tables: list[LabelInfo] = []
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    bench.probe.create_subscription(LabelInfo, "/segmenter/label_info", tables.append, latched)
+    bench.until(lambda: tables)
+    assert [one.class_name for one in tables[0].class_map] == list(small_model.CLASSES)
+
+
+def test_a_model_of_actions_is_refused(make_segmenter, model):
+    bench = make_segmenter(model=str(model))
+    assert not bench.recognizer.start()
