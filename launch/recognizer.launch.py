@@ -1,7 +1,9 @@
-"""Start the recognizer, and if asked for, a recording to feed it and RViz to see it.
+"""Start the recognizer, the segmenter, or both; if asked for, with a recording and RViz.
 
 ros2 launch fourd_perception recognizer.launch.py model:=<file> points:=/camera/points
 ros2 launch fourd_perception recognizer.launch.py model:=<file> bag:=<recording> rviz:=true
+ros2 launch fourd_perception recognizer.launch.py model:=<file> segmentation:=true \
+    segmenter_model:=<file>
 """
 
 from __future__ import annotations
@@ -37,12 +39,34 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "params_file",
                 default_value=str(CONFIG / "recognizer.yaml"),
-                description="the node's parameters",
+                description="the recognizer's parameters",
             ),
             DeclareLaunchArgument(
                 "model",
                 default_value="",
-                description="the checkpoint; empty: what params_file says",
+                description="the recognizer's checkpoint; empty: what params_file says",
+            ),
+            DeclareLaunchArgument(
+                "recognition",
+                default_value="true",
+                choices=YES_OR_NO,
+                description="start the recognizer",
+            ),
+            DeclareLaunchArgument(
+                "segmentation",
+                default_value="false",
+                choices=YES_OR_NO,
+                description="start the segmenter",
+            ),
+            DeclareLaunchArgument(
+                "segmenter_params_file",
+                default_value=str(CONFIG / "segmenter.yaml"),
+                description="the segmenter's parameters",
+            ),
+            DeclareLaunchArgument(
+                "segmenter_model",
+                default_value="",
+                description="the segmenter's checkpoint; empty: what segmenter_params_file says",
             ),
             DeclareLaunchArgument(
                 "points", default_value="points", description="topic of the camera's PointCloud2"
@@ -51,7 +75,7 @@ def generate_launch_description() -> LaunchDescription:
                 "image", default_value="image", description="topic of the camera's colour Image"
             ),
             DeclareLaunchArgument(
-                "namespace", default_value="", description="namespace of the node"
+                "namespace", default_value="", description="namespace of the nodes"
             ),
             DeclareLaunchArgument(
                 "use_sim_time",
@@ -63,12 +87,12 @@ def generate_launch_description() -> LaunchDescription:
                 "log_level",
                 default_value="info",
                 choices=["debug", "info", "warn", "error", "fatal"],
-                description="least level of what the node logs",
+                description="least level of what the nodes log",
             ),
             DeclareLaunchArgument(
                 "bag",
                 default_value="",
-                description="a recording to play once the node is active; empty: none",
+                description="a recording to play once the nodes are active; empty: none",
             ),
             DeclareLaunchArgument(
                 "rviz", default_value="false", choices=YES_OR_NO, description="show it in RViz"
@@ -77,7 +101,7 @@ def generate_launch_description() -> LaunchDescription:
                 "autostart",
                 default_value="true",
                 choices=YES_OR_NO,
-                description="configure and activate the node; false leaves it to a manager",
+                description="configure and activate the nodes; false leaves it to a manager",
             ),
             DeclareLaunchArgument(
                 "fastdds_profile",
@@ -93,29 +117,39 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list:
     """The actions for the arguments' values."""
     given = context.launch_configurations
-    bag, model, profile = given["bag"], given["model"], given["fastdds_profile"]
+    bag, profile = given["bag"], given["fastdds_profile"]
     autostart = given["autostart"] == "true"
     time = {"use_sim_time": given["use_sim_time"] == "true" or bool(bag)}
-    # Launch drives the node, or nobody: params_file is not to make the node drive itself as well.
-    overrides = time | {"autostart": False} | ({"model": model} if model else {})
     remappings = [("points", given["points"]), ("image", given["image"])]
-    node = LifecycleNode(
-        package="fourd_perception",
-        executable="recognizer",
-        name="recognizer",
-        namespace=given["namespace"],
-        parameters=[given["params_file"], overrides],
-        remappings=remappings,
-        ros_arguments=["--log-level", given["log_level"]],
-        output="screen",
-    )
+
+    def node(name: str, params_file: str, model: str) -> LifecycleNode:
+        # Launch drives the nodes, or nobody: a file is not to make a node drive itself as well.
+        overrides = time | {"autostart": False} | ({"model": model} if model else {})
+        return LifecycleNode(
+            package="fourd_perception",
+            executable=name,
+            name=name,
+            namespace=given["namespace"],
+            parameters=[params_file, overrides],
+            remappings=remappings,
+            ros_arguments=["--log-level", given["log_level"]],
+            output="screen",
+        )
+
+    nodes = []
+    if given["recognition"] == "true":
+        nodes.append(node("recognizer", given["params_file"], given["model"]))
+    if given["segmentation"] == "true":
+        nodes.append(node("segmenter", given["segmenter_params_file"], given["segmenter_model"]))
+    if not nodes:
+        raise RuntimeError("recognition, segmentation: nothing to start; set one of them to true")
     play = ExecuteProcess(cmd=["ros2", "bag", "play", bag, "--clock"], output="screen")
     actions: list = []
     if profile and not any(os.environ.get(name) for name in PROFILE_VARIABLES):
         actions += [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
     if autostart:
-        actions += drive(node, once_active=[play] if bag else [])
-    actions.append(node)
+        actions += drive(nodes, once_active=[play] if bag else [])
+    actions += nodes
     if bag and not autostart:
         actions.append(play)
     if given["rviz"] == "true":
@@ -132,30 +166,41 @@ def start(context: LaunchContext) -> list:
     return actions
 
 
-def drive(node: LifecycleNode, once_active: list) -> list:
-    """Configure the node when it runs, activate it when that is done, then start the rest."""
+def drive(nodes: list[LifecycleNode], once_active: list) -> list:
+    """Configure each node when it runs, then activate it; start the rest when all are active."""
+    waiting = set(range(len(nodes)))
 
-    def change(transition: int) -> EmitEvent:
-        return EmitEvent(
-            event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition)
+    def is_active(_: LaunchContext, number: int) -> list:
+        was_last = waiting == {number}
+        waiting.discard(number)
+        return once_active if was_last else []
+
+    handlers = []
+    for number, node in enumerate(nodes):
+        configure, activate = (
+            EmitEvent(
+                event=ChangeState(
+                    lifecycle_node_matcher=matches_action(node), transition_id=transition
+                )
+            )
+            for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
         )
-
-    handlers = [
-        OnProcessStart(target_action=node, on_start=[change(Transition.TRANSITION_CONFIGURE)]),
-        OnStateTransition(
-            target_lifecycle_node=node,
-            start_state="configuring",
-            goal_state="inactive",
-            entities=[change(Transition.TRANSITION_ACTIVATE)],
-        ),
-    ]
-    if once_active:
-        handlers.append(
+        handlers += [
+            OnProcessStart(target_action=node, on_start=[configure]),
             OnStateTransition(
                 target_lifecycle_node=node,
-                start_state="activating",
-                goal_state="active",
-                entities=once_active,
+                start_state="configuring",
+                goal_state="inactive",
+                entities=[activate],
+            ),
+        ]
+        if once_active:
+            handlers.append(
+                OnStateTransition(
+                    target_lifecycle_node=node,
+                    start_state="activating",
+                    goal_state="active",
+                    entities=[OpaqueFunction(function=is_active, args=[number])],
+                )
             )
-        )
     return [RegisterEventHandler(handler) for handler in handlers]

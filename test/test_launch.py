@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "launch" / "recognizer.launch.py"
 ARGUMENTS = {
     "params_file", "model", "points", "image", "namespace", "use_sim_time", "log_level", "bag",
-    "rviz", "autostart", "fastdds_profile",
+    "rviz", "autostart", "fastdds_profile", "recognition", "segmentation",
+    "segmenter_params_file", "segmenter_model",
 }  # fmt: skip
 
 
@@ -124,6 +125,20 @@ def test_everything_at_once(build):
     assert "SetEnvironmentVariable" not in names
     assert names.count("RegisterEventHandler") == 3  # the third plays the bag once it is active
     assert names.count("Node") == 1
+
+
+def test_the_segmenter_comes_when_asked_for_and_may_come_alone(build):
+    def nodes(**arguments):
+        made = build(**arguments)
+        found = [one for name, one in made if name == "LifecycleNode"]
+        handlers = sum(name == "RegisterEventHandler" for name, _ in made)
+        return [one.node_executable for one in found], handlers
+
+    assert nodes(segmentation="true") == (["recognizer", "segmenter"], 4)
+    assert nodes(segmentation="true", recognition="false") == (["segmenter"], 2)
+    assert nodes(segmentation="true", bag="b") == (["recognizer", "segmenter"], 6)
+    with pytest.raises(RuntimeError, match="nothing to start"):
+        nodes(recognition="false")
 
 
 def test_left_to_a_manager_the_bag_plays_at_once(build):
