@@ -22,6 +22,7 @@ from fourd_perception.checkpoint import read_card  # noqa: E402
 from fourd_perception.models import ARCHITECTURES, architecture, build  # noqa: E402
 from fourd_perception.nodes.recognizer import RecognizerParameters  # noqa: E402
 from fourd_perception.parameters import load_yaml, markdown_table, to_mapping  # noqa: E402
+from fourd_perception.pipeline import SegmentationConfig  # noqa: E402
 from fourd_perception.stream.frame import SECOND  # noqa: E402
 from fourd_perception.whole_file import written  # noqa: E402
 
@@ -126,12 +127,18 @@ def parameters() -> str:
     return markdown_table(RecognizerParameters)
 
 
+def segmenter_parameters() -> str:
+    """The segmenter's, without those of the input."""
+    return markdown_table(SegmentationConfig)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "encoders": encoders,
     "speed": speed,
     "figures": figures,
     "models": models,
     "parameters": parameters,
+    "segmenter_parameters": segmenter_parameters,
 }
 
 
