@@ -36,7 +36,7 @@ def why_silent(node: Node, subscription: Subscription) -> str:
     others = [
         name
         for name, types in node.get_topic_names_and_types()
-        if wanted in types and name != topic and node.count_publishers(name)
+        if wanted in types and name != topic and _published_by_others(node, name)
     ]
     if not others:
         return f"nobody publishes it, nor any other {wanted}: start the camera"
@@ -45,6 +45,13 @@ def why_silent(node: Node, subscription: Subscription) -> str:
         f"nobody publishes it; {wanted} is on {', '.join(others[:_SHOWN])}{more}: "
         "remap to one of them"
     )
+
+
+def _published_by_others(node: Node, topic: str) -> bool:
+    """Whether some other node publishes it; this one's own clouds are no input."""
+    own = node.get_name(), node.get_namespace()
+    publishers = node.get_publishers_info_by_topic(topic)
+    return any((one.node_name, one.node_namespace) != own for one in publishers)
 
 
 def qos_remedy(topic: str) -> str:

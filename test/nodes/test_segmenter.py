@@ -122,3 +122,14 @@ def test_the_class_table_is_there_for_whoever_comes_late(make_segmenter):
 def test_a_model_of_actions_is_refused(make_segmenter, model):
     bench = make_segmenter(model=str(model))
     assert not bench.recognizer.start()
+
+
+def test_its_own_cloud_is_not_proposed_as_its_input(make_segmenter, monkeypatch):
+    monkeypatch.setattr("fourd_perception.nodes.diagnostics.SILENT_AFTER", 0.0)
+    bench = make_segmenter()
+    bench.probe.destroy_publisher(bench.points)
+    assert bench.recognizer.start()
+    bench.until(lambda: bench.recognizer.count_publishers("/points") == 0)
+    bench.until(lambda: bench.recognizer.count_publishers(bench.topic) == 1)
+    report, _ = bench.report()
+    assert "nobody publishes it, nor any other sensor_msgs/msg/PointCloud2" in report.message
