@@ -58,9 +58,8 @@ class SegmentationConfig(WindowConfig):
         1, "frames of the window from one answer to the next", at_least=1, at_most=512
     )
     latency_frames: int = param(
-        0, "frames of the window after the one that is labelled; 0 labels the newest", at_least=0,
-        at_most=511,
-    )  # fmt: skip
+        0, "frames of the window after the newest one that is labelled", at_least=0, at_most=511
+    )
     max_distance: float = param(
         0.1, "a point farther than this from all that the model has seen has no label", unit="m",
         at_least=0.0, at_most=1e3,
@@ -68,11 +67,21 @@ class SegmentationConfig(WindowConfig):
 
 
 @dataclass(frozen=True)
-class Recognition:
-    """What one window shows.
+class FrameActionConfig(PipelineConfig):
+    """How a model that labels frames is run."""
 
-    stamp, frame_id: the window's newest frame. start: the stamp of its oldest. scores: (K,)
-    float32, softmax over the model's classes; all zero where no point was in view.
+    latency_frames: int = param(
+        0, "frames of the window after the newest one that is labelled", at_least=0, at_most=511
+    )
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What one window shows, or one of its frames.
+
+    stamp, frame_id: the window's newest frame, or the one that is spoken of. start: the stamp of
+    the window's oldest. scores: (K,) float32, softmax over the model's classes; all zero where no
+    point was in view.
     """
 
     stamp: int
@@ -86,6 +95,19 @@ class Recognition:
         order = np.argsort(-self.scores, kind="stable")[: k or None]
         best = [(int(index), float(self.scores[index])) for index in order]
         return [(index, score) for index, score in best if score > 0 and score >= min_score]
+
+
+@dataclass(frozen=True)
+class FrameActions:
+    """What is done in those frames of a window of which nothing was said before, oldest first."""
+
+    frames: tuple[Recognition, ...]
+    processing_ms: float
+
+    @property
+    def stamp(self) -> int:
+        """Nanoseconds, of the newest of them."""
+        return self.frames[-1].stamp
 
 
 @dataclass(frozen=True)
@@ -221,18 +243,67 @@ class ActionPipeline(_ModelOnStream[PipelineConfig]):
     _run = recognise
 
 
+class FrameActionPipeline(_ModelOnStream[FrameActionConfig]):
+    """A sliding window and a model that labels each of its frames; threads as `ActionPipeline`.
+
+    Every frame of the windows is spoken of once, in order: with the first window that has
+    `latency_frames` frames after it. So the first window speaks of many frames, and one that comes
+    after others were skipped makes up for them.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, config: FrameActionConfig | None = None) -> None:
+        """Raises InputError as `ActionPipeline`, and if latency_frames is longer than the clip."""
+        super().__init__(checkpoint, config or FrameActionConfig())
+        _check_latency(self.config.latency_frames, self.window.clip.frames)
+        self._said: int | None = None
+
+    def push(self, frame: Frame) -> FrameActions | None:
+        """None while the window fills, or when this frame completes no stride."""
+        clip = self.offer(frame)
+        return None if clip is None else self.recognise(clip)
+
+    def recognise(self, clip: Clip) -> FrameActions | None:
+        """Run the model on a clip. None where all its frames have been spoken of.
+
+        Raises ValueError as `ActionPipeline.recognise`.
+        """
+        started, ahead = time.perf_counter(), self.config.latency_frames
+        if self._said is not None and clip.newest.stamp < self._said:
+            self._said = None  # time has jumped back
+        places = {
+            frame: place
+            for place, frame in enumerate(clip.frames[: len(clip.frames) - ahead])
+            if self._said is None or frame.stamp > self._said
+        }  # a frame that stands at several moments: the last of them
+        if not places:
+            return None
+        points = self._sample(clip)
+        scores = np.zeros((len(clip.frames), len(self.card.classes)), np.float32)
+        if points is not None:
+            with torch.inference_mode():
+                scores = torch.softmax(self._logits(points), dim=-1).cpu().numpy()
+        took = (time.perf_counter() - started) * 1e3
+        start = clip.frames[0].stamp
+        answers = tuple(
+            Recognition(frame.stamp, frame.frame_id, start, scores[place], took)
+            for frame, place in places.items()
+        )
+        self._said = answers[-1].stamp
+        return FrameActions(answers, took)
+
+    def _run(self, clip: Clip) -> object:
+        """Leaves nothing said."""
+        answer, self._said = self.recognise(clip), None
+        return answer
+
+
 class SegmentationPipeline(_ModelOnStream[SegmentationConfig]):
     """A sliding window and a model that labels points; threads as `ActionPipeline` has them."""
 
     def __init__(self, checkpoint: Checkpoint, config: SegmentationConfig | None = None) -> None:
         """Raises InputError as `ActionPipeline`, and if latency_frames is longer than the clip."""
         super().__init__(checkpoint, config or SegmentationConfig())
-        frames = self.window.clip.frames
-        if self.config.latency_frames >= frames:
-            raise InputError(
-                f"latency_frames: {self.config.latency_frames} frames after the labelled one do "
-                f"not fit into a window of {frames}: set {frames - 1} or less"
-            )
+        _check_latency(self.config.latency_frames, self.window.clip.frames)
 
     def push(self, frame: Frame) -> Segmentation | None:
         """None while the window fills, or when this frame completes no stride."""
@@ -267,3 +338,11 @@ class SegmentationPipeline(_ModelOnStream[SegmentationConfig]):
         return Segmentation(frame, labels, confidence, (time.perf_counter() - started) * 1e3)
 
     _run = segment
+
+
+def _check_latency(latency: int, frames: int) -> None:
+    if latency >= frames:
+        raise InputError(
+            f"latency_frames: {latency} frames after the labelled one do not fit into a window of "
+            f"{frames}: set {frames - 1} or less"
+        )

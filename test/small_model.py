@@ -36,6 +36,17 @@ SEGMENTER_SIZES = {
 }  # fmt: skip
 
 
+FRAME_SIZES = {
+    "task": "action_segmentation",
+    "tube": {
+        "channels": [8], "radius": 0.4, "neighbours": 6, "spatial_stride": 4, "temporal_kernel": 3,
+        "temporal_stride": 1, "temporal_padding": [1, 1],
+    },
+    "transformer": {"depth": 1, "heads": 2, "head_channels": 4, "mlp_channels": 8},
+    "head_channels": 8,
+}  # fmt: skip
+
+
 def card(**changes: object) -> checkpoint.ModelCard:
     kind = models.ARCHITECTURES["im_pstnet"]
     sizes = to_mapping(from_mapping(kind.config, SIZES, "test"))
@@ -71,4 +82,16 @@ def save_segmenter(path: Path, **changes: object) -> Path:
         task="semantic_segmentation",
         model=to_mapping(from_mapping(kind.config, SEGMENTER_SIZES, "test")),
         **{"clip": ClipConfig(frames=3, frame_step=1, rate=30.0), **changes},
+    )
+
+
+def save_frame_model(path: Path, **changes: object) -> Path:
+    """A model that labels frames, of clips of six."""
+    kind = models.ARCHITECTURES["p4_transformer"]
+    return save(
+        path,
+        architecture="p4_transformer",
+        task="action_segmentation",
+        model=to_mapping(from_mapping(kind.config, FRAME_SIZES, "test")),
+        **{"clip": ClipConfig(frames=6, frame_step=1, rate=30.0), **changes},
     )
