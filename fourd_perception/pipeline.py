@@ -24,7 +24,7 @@ from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
 
 
 @dataclass(frozen=True)
-class WindowConfig:
+class PipelineConfig:
     """Which windows of a stream a model is shown; what the model is, its checkpoint says."""
 
     clip_frames: int = param(0, "frames in a window; 0: the model's own", at_least=0, at_most=512)
@@ -38,20 +38,7 @@ class WindowConfig:
 
 
 @dataclass(frozen=True)
-class PipelineConfig(WindowConfig):
-    """How an action model is run."""
-
-    min_score: float = param(
-        0.0, "classes that score less are left out of an answer",
-        at_least=0.0, at_most=1.0, changeable=True,
-    )  # fmt: skip
-    top_k: int = param(
-        5, "classes in an answer, best first; 0: all", at_least=0, at_most=10_000, changeable=True
-    )
-
-
-@dataclass(frozen=True)
-class SegmentationConfig(WindowConfig):
+class SegmentationConfig(PipelineConfig):
     """How a model that labels points is run."""
 
     stride: int = param(
@@ -129,7 +116,7 @@ class Segmentation:
         return self.frame.stamp
 
 
-Config = TypeVar("Config", bound=WindowConfig)
+Config = TypeVar("Config", bound=PipelineConfig)
 
 
 class _ModelOnStream(Generic[Config]):

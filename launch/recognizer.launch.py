@@ -66,7 +66,14 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "segmenter_model",
                 default_value="",
-                description="the segmenter's checkpoint; empty: what segmenter_params_file says",
+                description="the segmenter's checkpoint for points; empty: what "
+                "segmenter_params_file says",
+            ),
+            DeclareLaunchArgument(
+                "segmenter_action_model",
+                default_value="",
+                description="the segmenter's checkpoint for frames; empty: what "
+                "segmenter_params_file says",
             ),
             DeclareLaunchArgument(
                 "points", default_value="points", description="topic of the camera's PointCloud2"
@@ -122,9 +129,10 @@ def start(context: LaunchContext) -> list:
     time = {"use_sim_time": given["use_sim_time"] == "true" or bool(bag)}
     remappings = [("points", given["points"]), ("image", given["image"])]
 
-    def node(name: str, params_file: str, model: str) -> LifecycleNode:
+    def node(name: str, params_file: str, **models: str) -> LifecycleNode:
         # Launch drives the nodes, or nobody: a file is not to make a node drive itself as well.
-        overrides = time | {"autostart": False} | ({"model": model} if model else {})
+        told = {key: file for key, file in models.items() if file}
+        overrides = time | {"autostart": False} | told
         return LifecycleNode(
             package="fourd_perception",
             executable=name,
@@ -138,9 +146,16 @@ def start(context: LaunchContext) -> list:
 
     nodes = []
     if given["recognition"] == "true":
-        nodes.append(node("recognizer", given["params_file"], given["model"]))
+        nodes.append(node("recognizer", given["params_file"], model=given["model"]))
     if given["segmentation"] == "true":
-        nodes.append(node("segmenter", given["segmenter_params_file"], given["segmenter_model"]))
+        nodes.append(
+            node(
+                "segmenter",
+                given["segmenter_params_file"],
+                model=given["segmenter_model"],
+                action_model=given["segmenter_action_model"],
+            )
+        )
     if not nodes:
         raise RuntimeError("recognition, segmentation: nothing to start; set one of them to true")
     play = ExecuteProcess(cmd=["ros2", "bag", "play", bag, "--clock"], output="screen")

@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT))
 from fourd_perception.checkpoint import read_card  # noqa: E402
 from fourd_perception.models import ARCHITECTURES, architecture, build  # noqa: E402
 from fourd_perception.nodes.recognizer import RecognizerParameters  # noqa: E402
+from fourd_perception.nodes.segmenter import SegmenterParameters  # noqa: E402
 from fourd_perception.parameters import load_yaml, markdown_table, to_mapping  # noqa: E402
-from fourd_perception.pipeline import SegmentationConfig  # noqa: E402
 from fourd_perception.stream.frame import SECOND  # noqa: E402
 from fourd_perception.whole_file import written  # noqa: E402
 
@@ -128,8 +128,8 @@ def parameters() -> str:
 
 
 def segmenter_parameters() -> str:
-    """The segmenter's, without those of the input."""
-    return markdown_table(SegmentationConfig)
+    """The segmenter's."""
+    return markdown_table(SegmenterParameters)
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

@@ -15,7 +15,7 @@ FILE = ROOT / "launch" / "recognizer.launch.py"
 ARGUMENTS = {
     "params_file", "model", "points", "image", "namespace", "use_sim_time", "log_level", "bag",
     "rviz", "autostart", "fastdds_profile", "recognition", "segmentation",
-    "segmenter_params_file", "segmenter_model",
+    "segmenter_params_file", "segmenter_model", "segmenter_action_model",
 }  # fmt: skip
 
 

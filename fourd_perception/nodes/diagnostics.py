@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -32,33 +33,40 @@ class Diagnostics:
         state: str,
         health: Health,
         source: SensorInput | None,
-        card: ModelCard | None,
-        window: SlidingWindow | None,
+        models: Sequence[tuple[ModelCard, SlidingWindow]],
     ) -> None:
-        """Publish how things are. source, card, window: None until the node is configured."""
+        """Publish how things are. source: None, and no models, until the node is configured.
+
+        Of several models the values of the second and later are named after them.
+        """
         found = health.worries()
         values = {"state": state, **health.values()}
         if source is not None:
             found += [(Level.WARN, trouble) for trouble in source.qos_trouble.values()]
-        if source is not None and card is not None and window is not None:
-            values |= _window_values(window)
+        if source is not None:
+            for number, (card, window) in enumerate(models):
+                named = f"{card.name}: " if number else ""
+                values |= {named + key: value for key, value in _window_values(window).items()}
             if source.synchronizer is not None:
                 values |= _image_values(source.synchronizer)
             if source.listening:
-                found += self._input(health, source, card, window)
+                found += self._input(health, source, models)
         found.sort(key=lambda one: -one[0])
         status = DiagnosticStatus(
             level=bytes([found[0][0] if found else Level.OK]),
             name=f"{self._node.get_fully_qualified_name()[1:]}: perception",
             message="; ".join(text for _, text in found) or state,
-            hardware_id=card.name if card else "",
+            hardware_id=", ".join(card.name for card, _ in models),
             values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )
         header = Header(stamp=self._node.get_clock().now().to_msg())
         self._publisher.publish(DiagnosticArray(header=header, status=[status]))
 
     def _input(
-        self, health: Health, source: SensorInput, card: ModelCard, window: SlidingWindow
+        self,
+        health: Health,
+        source: SensorInput,
+        models: Sequence[tuple[ModelCard, SlidingWindow]],
     ) -> list[tuple[Level, str]]:
         found = self._silence(source.points, health.silence)
         clouds_come = not found
@@ -66,12 +74,13 @@ class Diagnostics:
             found += self._silence(source.image, source.image_silence)
         if not clouds_come:
             return found
-        rate, topic = window.camera_rate, source.points.topic_name
-        advice = rate_advice(card, window.clip, rate, topic) if rate else None
-        if advice:
-            found.append((Level.WARN, advice))
-        if window.filled < window.clip.frames:
-            found.append((Level.OK, f"the window fills: {_fill(window)}"))
+        for card, window in models:
+            rate, topic = window.camera_rate, source.points.topic_name
+            advice = rate_advice(card, window.clip, rate, topic) if rate else None
+            if advice:
+                found.append((Level.WARN, advice))
+            if window.filled < window.clip.frames:
+                found.append((Level.OK, f"the window fills: {_fill(window)}"))
         return found
 
     def _silence(self, subscription: Subscription, seconds: float) -> list[tuple[Level, str]]:

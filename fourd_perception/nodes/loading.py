@@ -11,20 +11,22 @@ from fourd_perception.nodes.inputs import InputParameters
 from fourd_perception.parameters import ConfigError
 
 
-def load_checkpoint(parameters: InputParameters, task: str) -> checkpoint.Checkpoint:
-    """The checkpoint that the parameters name, on their device.
+def load_checkpoint(
+    parameters: InputParameters, task: str, name: str = "model"
+) -> checkpoint.Checkpoint:
+    """The checkpoint that the parameter of that name says, on the parameters' device.
 
     Raises ConfigError, or what checkpoint.load raises, if it cannot be had or is for another task.
     """
-    if not parameters.model:
-        raise ConfigError("model: no checkpoint is given; set it to a .safetensors file")
+    path = getattr(parameters, name)
+    if not path:
+        raise ConfigError(f"{name}: no checkpoint is given; set it to a .safetensors file")
     if parameters.torch_threads:
         torch.set_num_threads(parameters.torch_threads)
-    loaded = checkpoint.load(os.path.expanduser(parameters.model), device(parameters.device))
+    loaded = checkpoint.load(os.path.expanduser(path), device(parameters.device))
     if loaded.card.task != task:
         raise ConfigError(
-            f"model: expected one for the task '{task}', {parameters.model} is for "
-            f"'{loaded.card.task}'"
+            f"{name}: expected one for the task '{task}', {path} is for '{loaded.card.task}'"
         )
     return loaded
 

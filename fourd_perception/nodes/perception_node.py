@@ -1,15 +1,17 @@
-"""What every perception node is: parameters, lifecycle, input, one worker, diagnostics.
+"""What every perception node is: parameters, lifecycle, input, workers, diagnostics.
 
-The executor's thread receives: it checks a message, pairs it, puts it into the sliding window, and
-leaves a complete window in a mailbox of one. The worker's thread infers and publishes. So a slow
-model skips windows and never holds up the input. The node must be spun by a single-threaded
-executor: then lifecycle transitions and messages do not run at the same time.
+The executor's thread receives: it checks a message, pairs it, puts it into the sliding window of
+each of the node's models, and leaves a complete window in a mailbox of one. The model's worker, a
+thread, infers and publishes. So a slow model skips windows and never holds up the input. The node
+must be spun by a single-threaded executor: then lifecycle transitions and messages do not run at
+the same time.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from rclpy.clock import Clock, ClockType
@@ -63,20 +65,38 @@ PipelineType = TypeVar("PipelineType", bound=Pipeline)
 ResultType = TypeVar("ResultType", bound=Result)
 
 
+class _Lane(Generic[PipelineType]):
+    """One of the node's pipelines, its class table, and its worker while the node is active."""
+
+    def __init__(self, pipeline: PipelineType, label_info: Publisher) -> None:
+        self.pipeline = pipeline
+        self.label_info = label_info
+        self.worker: NewestWins[tuple[Clip, float]] | None = None
+        self.resets_seen = 0
+        self.reset_told = False
+        self.filling_told = False
+
+    def start(self, work: Callable[[tuple[Clip, float]], None]) -> None:
+        """An empty window, and a worker."""
+        self.pipeline.window.clear()
+        self.reset_told = self.filling_told = False
+        self.worker = NewestWins(work, "inference")
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Let the window in work end; False if it is still busy after `timeout` s."""
+        worker, self.worker = self.worker, None
+        return worker is None or worker.stop(timeout)
+
+
 class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType]):
-    """A lifecycle node around a pipeline: ~/label_info, /diagnostics, and what a subclass adds."""
+    """A lifecycle node around pipelines: class tables, /diagnostics, and what a subclass adds."""
 
     def __init__(self, name: str, parameters_class: type[Parameters], **node_options: Any) -> None:
         """Raises ConfigError on a parameter that is refused."""
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **node_options)
         self._state = "unconfigured"
-        self._pipeline: PipelineType | None = None
+        self._lanes: list[_Lane[PipelineType]] = []
         self._input: SensorInput | None = None
-        self._worker: NewestWins[tuple[Clip, float]] | None = None
-        self._label_info: Publisher | None = None
-        self._resets_seen = 0
-        self._reset_told = False
-        self._filling_told = False
         self.parameters: RosParameters[Parameters] = RosParameters(
             self, parameters_class, self._publish_label_info
         )
@@ -89,9 +109,16 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
 
     # What a subclass gives.
 
-    def _load(self, parameters: Parameters) -> PipelineType:
-        """The pipeline, its model loaded. Raises InputError if the parameters do not allow it."""
+    def _load(self, parameters: Parameters) -> Sequence[PipelineType]:
+        """The pipelines, their models loaded; one at least.
+
+        Raises InputError if the parameters do not allow it.
+        """
         raise NotImplementedError
+
+    def _label_topic(self, pipeline: PipelineType) -> str:
+        """Where the class table goes, each pipeline's to its own."""
+        return "~/label_info"
 
     def _labels(self, pipeline: PipelineType, parameters: Parameters, stamp: int) -> LabelInfo:
         """The classes that the results speak of, as known at `stamp`."""
@@ -105,12 +132,12 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         """Destroy them, if they were created."""
         raise NotImplementedError
 
-    def _wanted(self) -> bool:
-        """Whether anybody subscribes to a result."""
+    def _wanted(self, pipeline: PipelineType) -> bool:
+        """Whether anybody subscribes to a pipeline's result."""
         raise NotImplementedError
 
-    def _infer(self, pipeline: PipelineType, clip: Clip) -> ResultType:
-        """The pipeline's verb. Runs in the worker's thread."""
+    def _infer(self, pipeline: PipelineType, clip: Clip) -> ResultType | None:
+        """The pipeline's verb; None if it has nothing to say. Runs in the worker's thread."""
         raise NotImplementedError
 
     def _publish(self, pipeline: PipelineType, result: ResultType) -> None:
@@ -125,10 +152,10 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         return self.trigger_configure() == success and self.trigger_activate() == success
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, run it once, and create the interfaces.
+        """Load the models, run each once, and create the interfaces.
 
         FAILURE: the parameters do not allow it, the node stays unconfigured. ERROR: a defect.
-        It is run here so that a model that cannot run fails early, and whoever sees the
+        They are run here so that a model that cannot run fails early, and whoever sees the
         subscription can rely on a node that is about to listen.
         """
         return self._transition("configure", self._configure, "inactive")
@@ -157,11 +184,12 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         return self._transition("recover", self._release, "unconfigured")
 
     def close(self, timeout: float) -> bool:
-        """Stop the worker before the process ends; False if it is still busy after `timeout` s."""
+        """Stop the workers before the process ends; False if one is busy for `timeout` s more."""
         if self._input is not None:
             self._input.listening = False
-        worker, self._worker = self._worker, None
-        return worker is None or worker.stop(timeout)
+        end = time.monotonic() + timeout
+        stopped = [lane.stop(max(0.0, end - time.monotonic())) for lane in self._lanes]
+        return all(stopped)
 
     def _transition(
         self, name: str, step: Callable[[], None], reached: str
@@ -188,25 +216,29 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
 
     def _create(self, parameters: Parameters) -> None:
         self.parameters.refuse_unknown(besides="qos_overrides.")
-        self._pipeline = self._load(parameters)
-        self._pipeline.warm_up()
+        pipelines = self._load(parameters)
+        for pipeline in pipelines:
+            pipeline.warm_up()
         self._create_outputs()
-        self._label_info = self.create_publisher(LabelInfo, "~/label_info", _LATCHED)
+        self._lanes = [
+            _Lane(one, self.create_publisher(LabelInfo, self._label_topic(one), _LATCHED))
+            for one in pipelines
+        ]
         self._publish_label_info()
         self._input = SensorInput(self, parameters, self._health, self._take)
         self.parameters.refuse_unknown()
-        card, clip = self._pipeline.card, self._pipeline.window.clip
-        self.get_logger().info(
-            f"{card.name} ({card.architecture}, {len(card.classes)} classes) wants {clip.frames} "
-            f"frames at {SECOND / clip.period:g} Hz"
-        )
+        for pipeline in pipelines:
+            card, clip = pipeline.card, pipeline.window.clip
+            self.get_logger().info(
+                f"{card.name} ({card.architecture}, {len(card.classes)} classes) wants "
+                f"{clip.frames} frames at {SECOND / clip.period:g} Hz"
+            )
 
     def _activate(self) -> None:
-        assert self._pipeline is not None and self._input is not None
-        warm_up_ms = self._pipeline.warm_up()
-        self._pipeline.window.clear()
-        self._worker = NewestWins(self._work, "inference")
-        self._reset_told = self._filling_told = False
+        assert self._input is not None
+        warm_up_ms = sum(lane.pipeline.warm_up() for lane in self._lanes)
+        for lane in self._lanes:
+            lane.start(partial(self._work, lane.pipeline))
         self._health.listen()
         self._input.listen()
         self.get_logger().info(
@@ -218,25 +250,23 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         # The subscriptions stay: on Humble, destroying one under a spinning executor is a race.
         if self._input is not None:
             self._input.listening = False
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = None
+        for lane in self._lanes:
+            lane.stop()
 
     def _release(self) -> None:
         self._deactivate()
         if self._input is not None:
             self._input.destroy()
-        if self._label_info is not None:
-            self.destroy_publisher(self._label_info)
+        for lane in self._lanes:
+            self.destroy_publisher(lane.label_info)
         self._destroy_outputs()
-        self._input = self._label_info = self._pipeline = None
-        self._resets_seen = 0
+        self._input, self._lanes = None, []
         self.parameters.locked = False
 
     def _publish_label_info(self) -> None:
-        if self._pipeline is not None and self._label_info is not None:
-            now = self.get_clock().now().nanoseconds
-            self._label_info.publish(self._labels(self._pipeline, self.parameters.value, now))
+        now = self.get_clock().now().nanoseconds
+        for lane in self._lanes:
+            lane.label_info.publish(self._labels(lane.pipeline, self.parameters.value, now))
 
     def _start_counting(self) -> None:
         self._health = Health()
@@ -245,41 +275,42 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
     # A frame, in the executor's thread.
 
     def _take(self, frame: Frame, arrived: float) -> None:
-        assert self._pipeline is not None and self._worker is not None
-        window = self._pipeline.window
-        clip = self._pipeline.offer(frame)
-        self._tell_progress(window)
-        if clip is None:
-            return
-        if not self._wanted():
-            self._health.leave()
-        elif self._worker.offer((clip, arrived)):
-            self._health.skip()
+        for lane in self._lanes:
+            assert lane.worker is not None
+            clip = lane.pipeline.offer(frame)
+            self._tell_progress(lane)
+            if clip is None:
+                continue
+            if not self._wanted(lane.pipeline):
+                self._health.leave()
+            elif lane.worker.offer((clip, arrived)):
+                self._health.skip()
 
-    def _tell_progress(self, window: SlidingWindow) -> None:
-        """Log that the window starts again, or fills: once until it is full."""
-        if window.resets != self._resets_seen:
-            self._resets_seen = window.resets
-            if not self._reset_told:
-                self._reset_told, self._filling_told = True, False
+    def _tell_progress(self, lane: _Lane[PipelineType]) -> None:
+        """Log that a window starts again, or fills: once until it is full."""
+        window = lane.pipeline.window
+        if window.resets != lane.resets_seen:
+            lane.resets_seen = window.resets
+            if not lane.reset_told:
+                lane.reset_told, lane.filling_told = True, False
                 self.get_logger().warning(f"the window starts again: {window.reset_reason}")
         if window.filled == window.clip.frames:
-            self._reset_told = False
-        elif not self._filling_told:
-            self._filling_told = True
+            lane.reset_told = False
+        elif not lane.filling_told:
+            lane.filling_told = True
             seconds = window.clip.period * window.clip.frames / SECOND
             self.get_logger().info(
                 f"the window fills: no answer for the first {seconds:.1f} s of the stream"
             )
 
-    # A window, in the worker's thread.
+    # A window, in a worker's thread.
 
-    def _work(self, item: tuple[Clip, float]) -> None:
+    def _work(self, pipeline: PipelineType, item: tuple[Clip, float]) -> None:
         clip, arrived = item
-        pipeline = self._pipeline
-        assert pipeline is not None  # freed only after the worker has stopped
         try:
             result = self._infer(pipeline, clip)
+            if result is None:
+                return
             self._publish(pipeline, result)
         except Exception as error:  # noqa: BLE001 - one bad window must not end the node
             self._faults.count("a window is lost", error)
@@ -294,9 +325,8 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         )
 
     def _report(self) -> None:
-        pipeline = self._pipeline
-        card, window = (pipeline.card, pipeline.window) if pipeline else (None, None)
+        models = [(lane.pipeline.card, lane.pipeline.window) for lane in self._lanes]
         try:
-            self._diagnostics.report(self._state, self._health, self._input, card, window)
+            self._diagnostics.report(self._state, self._health, self._input, models)
         except Exception as error:  # noqa: BLE001 - health must not be what ends the node
             self._faults.count("no diagnostics", error)

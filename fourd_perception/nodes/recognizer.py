@@ -11,11 +11,11 @@ from vision_msgs.msg import Classification, LabelInfo
 
 from fourd_perception.messages import results
 from fourd_perception.nodes import runner
+from fourd_perception.nodes.answers import AnswerParameters
 from fourd_perception.nodes.inputs import InputParameters
 from fourd_perception.nodes.loading import load_checkpoint
 from fourd_perception.nodes.perception_node import PerceptionNode
 from fourd_perception.nodes.ros_parameters import usage
-from fourd_perception.parameters import param
 from fourd_perception.pipeline import ActionPipeline, PipelineConfig, Recognition
 from fourd_perception.stream.window import Clip
 
@@ -25,13 +25,8 @@ _OUTPUT_DEPTH = 10
 
 
 @dataclass(frozen=True)
-class RecognizerParameters(PipelineConfig, InputParameters):
+class RecognizerParameters(AnswerParameters, PipelineConfig, InputParameters):
     """Everything that the recognizer can be told."""
-
-    class_id: str = param(
-        "name", "what a result's class_id holds: the class's name, or its number as text",
-        choices=("name", "number"),
-    )  # fmt: skip
 
 
 class Recognizer(PerceptionNode[RecognizerParameters, ActionPipeline, Recognition]):
@@ -42,8 +37,8 @@ class Recognizer(PerceptionNode[RecognizerParameters, ActionPipeline, Recognitio
         self._action: LifecyclePublisher | None = None
         super().__init__(_NAME, RecognizerParameters, **node_options)
 
-    def _load(self, parameters: RecognizerParameters) -> ActionPipeline:
-        return ActionPipeline(load_checkpoint(parameters, _TASK), parameters)
+    def _load(self, parameters: RecognizerParameters) -> list[ActionPipeline]:
+        return [ActionPipeline(load_checkpoint(parameters, _TASK), parameters)]
 
     def _labels(
         self, pipeline: ActionPipeline, parameters: RecognizerParameters, stamp: int
@@ -58,7 +53,7 @@ class Recognizer(PerceptionNode[RecognizerParameters, ActionPipeline, Recognitio
             self.destroy_lifecycle_publisher(self._action)
             self._action = None
 
-    def _wanted(self) -> bool:
+    def _wanted(self, pipeline: ActionPipeline) -> bool:
         return self._action is not None and self._action.get_subscription_count() > 0
 
     def _infer(self, pipeline: ActionPipeline, clip: Clip) -> Recognition:

@@ -80,7 +80,7 @@ class Bench:
             lambda: (
                 self.points.get_subscription_count() == 1
                 and self.probe.count_publishers(self.topic) == 1
-                and (not subscribe or self.recognizer._wanted())
+                and (not subscribe or self.recognizer._wanted(self.recognizer._lanes[0].pipeline))
             )
         )
 

@@ -24,7 +24,7 @@ def test_images_are_paired_and_a_missing_one_does_not_hold_the_cloud_up(make_ben
     bench = make_bench(use_image=True, sync_slop=0.01, image_timeout=0.05)
     bench.activate()
     taken = []
-    monkeypatch.setattr(bench.recognizer._pipeline, "offer", taken.append)
+    monkeypatch.setattr(bench.recognizer._lanes[0].pipeline, "offer", taken.append)
     images = bench.probe.create_publisher(Image, "image", 10)
     bench.until(lambda: images.get_subscription_count() == 1)
     images.publish(image(START))
@@ -58,7 +58,7 @@ def test_images_from_before_a_deactivation_are_not_used_after_it(make_bench, mon
     node.trigger_deactivate()
     node.trigger_activate()
     taken = []
-    monkeypatch.setattr(node._pipeline, "offer", taken.append)
+    monkeypatch.setattr(node._lanes[0].pipeline, "offer", taken.append)
     bench.send(*stream(2))
     bench.until(lambda: taken)
     assert taken[0].image is None

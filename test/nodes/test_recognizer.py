@@ -214,7 +214,7 @@ def test_nothing_is_computed_without_a_subscriber_but_the_window_stays_full(make
     _, values = bench.report()
     assert values["windows answered"] == "0" and values["windows without subscriber"] == "2"
     bench.subscribe()
-    bench.until(bench.recognizer._wanted)
+    bench.until(lambda: bench.recognizer._wanted(bench.recognizer._lanes[0].pipeline))
     bench.send(cloud(START + (FRAMES + 1) * PERIOD))
     bench.answered(1)
 
@@ -244,7 +244,7 @@ def test_scores_that_are_not_finite_cost_the_window_and_are_told(make_bench, mon
         raise ValueError("scores are not finite")
 
     with monkeypatch.context() as patch:
-        patch.setattr(bench.recognizer._pipeline, "recognise", recognise)
+        patch.setattr(bench.recognizer._lanes[0].pipeline, "recognise", recognise)
         bench.send(*stream(FRAMES))
         bench.until(lambda: any(one.level == b"\x02" for one in bench.reports))
     assert bench.report()[1]["exception: ValueError"] == "1"

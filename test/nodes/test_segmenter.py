@@ -5,15 +5,21 @@ import pytest
 import small_model
 from node_bench import PERIOD, RATE, START, Bench, cloud, stream
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
-from vision_msgs.msg import LabelInfo
+from vision_msgs.msg import Classification, LabelInfo
 
 from fourd_perception import checkpoint
 from fourd_perception.messages import clouds
 from fourd_perception.messages.colours import class_colours
 from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.nodes.segmenter import Segmenter
-from fourd_perception.pipeline import SegmentationConfig, SegmentationPipeline
+from fourd_perception.pipeline import (
+    FrameActionConfig,
+    FrameActionPipeline,
+    SegmentationConfig,
+    SegmentationPipeline,
+)
 from fourd_perception.stream.frame import UNLABELLED, Frame
 
 CONFIG = SegmentationConfig(max_distance=0.3)
@@ -24,6 +30,13 @@ def segmenter_model(tmp_path_factory):
     clip = small_model.ClipConfig(frames=3, frame_step=1, rate=RATE)
     path = tmp_path_factory.mktemp("nodes") / "points.safetensors"
     return small_model.save_segmenter(path, clip=clip)
+
+
+@pytest.fixture(scope="module")
+def frame_model(tmp_path_factory):
+    clip = small_model.ClipConfig(frames=6, frame_step=1, rate=RATE)
+    path = tmp_path_factory.mktemp("nodes") / "frames.safetensors"
+    return small_model.save_frame_model(path, clip=clip)
 
 
 @pytest.fixture
@@ -111,8 +124,6 @@ def test_the_class_table_is_there_for_whoever_comes_late(make_segmenter):
     bench = make_segmenter()
     bench.activate()
     tables: list[LabelInfo] = []
-    from rclpy.qos import DurabilityPolicy, QoSProfile
-
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     bench.probe.create_subscription(LabelInfo, "/segmenter/label_info", tables.append, latched)
     bench.until(lambda: tables)
@@ -133,3 +144,77 @@ def test_its_own_cloud_is_not_proposed_as_its_input(make_segmenter, monkeypatch)
     bench.until(lambda: bench.recognizer.count_publishers(bench.topic) == 1)
     report, _ = bench.report()
     assert "nobody publishes it, nor any other sensor_msgs/msg/PointCloud2" in report.message
+
+
+def frame_bench(node):
+    return Bench(node, Classification, "/segmenter/frame_action")
+
+
+def test_every_frame_is_answered_once_with_its_own_stamp(frame_model, ros):
+    given = {"action_model": str(frame_model), "action_stride": 1, "action_latency_frames": 1}
+    overrides = [Parameter(name, value=value) for name, value in given.items()]
+    bench, messages = frame_bench(Segmenter(parameter_overrides=overrides)), stream(8)
+    try:
+        bench.activate()
+        for number, message in enumerate(messages, start=1):
+            bench.send(message)
+            bench.answered(number - 1 if number >= 6 else 0)
+        pipeline = FrameActionPipeline(
+            checkpoint.load(frame_model), FrameActionConfig(stride=1, latency_frames=1)
+        )
+        frames = [
+            Frame(from_stamp(one.header.stamp), "camera", clouds.from_message(one))
+            for one in messages
+        ]
+        truth = [one for answer in map(pipeline.push, frames) if answer for one in answer.frames]
+        assert [one.header for one in bench.answers] == [one.header for one in messages[:7]]
+        for answer, one in zip(bench.answers, truth, strict=True):
+            got = {each.class_id: each.score for each in answer.results}
+            wanted = dict(zip(small_model.CLASSES, one.scores.tolist()))
+            assert got == pytest.approx(wanted)
+    finally:
+        bench.close()
+
+
+def test_both_tasks_at_once_have_windows_and_class_tables_of_their_own(
+    make_segmenter, frame_model, segmenter_model
+):
+    bench = make_segmenter(action_model=str(frame_model), action_stride=1)
+    actions: list[Classification] = []
+    tables: dict[str, LabelInfo] = {}
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    bench.probe.create_subscription(Classification, "/segmenter/frame_action", actions.append, 100)
+    for name in ("label_info", "frame_action/label_info"):
+        bench.probe.create_subscription(
+            LabelInfo, f"/segmenter/{name}", lambda one, name=name: tables.update({name: one}),
+            latched,
+        )  # fmt: skip
+    bench.activate()
+    node = bench.recognizer
+    bench.until(lambda: all(node._wanted(lane.pipeline) for lane in node._lanes))
+    messages = stream(7)
+    for number, message in enumerate(messages, start=1):
+        bench.send(message)
+        bench.answered(max(0, number - 2))
+        bench.until(lambda number=number: len(actions) >= (number if number >= 6 else 0))
+    assert [one.header for one in bench.answers] == [one.header for one in messages[2:]]
+    assert [one.header for one in actions] == [one.header for one in messages]
+    bench.until(lambda: len(tables) == 2)
+    report, values = bench.report()
+    assert report.hardware_id == "small, small"
+    assert (values["window"], values["small: window"]) == ("3 of 3 frames", "6 of 6 frames")
+
+
+def test_without_any_model_it_says_which_parameters_to_set(ros, capfd):
+    bench = frame_bench(Segmenter())
+    try:
+        assert not bench.recognizer.start()
+    finally:
+        bench.close()
+    assert "model, action_model: no checkpoint is given" in capfd.readouterr().err
+
+
+def test_models_are_for_their_own_tasks(make_segmenter, frame_model, segmenter_model, capfd):
+    bench = make_segmenter(action_model=str(segmenter_model))
+    assert not bench.recognizer.start()
+    assert "action_model: expected one for the task 'action_segmentation'" in capfd.readouterr().err

@@ -15,7 +15,7 @@ each = pytest.mark.parametrize(
     ("name", "kind", "parameters", "changed"),
     [
         ("recognizer", Recognizer, RecognizerParameters, "top_k: 5"),
-        ("segmenter", Segmenter, SegmenterParameters, "latency_frames: 0"),
+        ("segmenter", Segmenter, SegmenterParameters, "    latency_frames: 0"),
     ],
 )
 
@@ -37,7 +37,7 @@ def test_the_file_reaches_a_node_in_any_namespace(tmp_path, name, kind, paramete
     text, other = (CONFIG / f"{name}.yaml").read_text(encoding="utf-8"), changed[:-1] + "2"
     assert changed in text
     (tmp_path / "changed.yaml").write_text(text.replace(changed, other))
-    key, value = other.split(": ")
+    key, value = other.strip().split(": ")
     for namespace in ("", "robot/head"):
         context = rclpy.context.Context()
         arguments = ["--ros-args", "--params-file", str(tmp_path / "changed.yaml")]
