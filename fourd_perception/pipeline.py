@@ -117,10 +117,15 @@ class Segmentation:
 
 
 Config = TypeVar("Config", bound=PipelineConfig)
+Answer = TypeVar("Answer")
 
 
-class _ModelOnStream(Generic[Config]):
-    """A sliding window and a model. To be used from one thread, but for `offer`."""
+class _ModelOnStream(Generic[Config, Answer]):
+    """A sliding window and a model.
+
+    `push` does everything. A node splits it: `offer`, which is cheap, belongs to the thread that
+    receives; the pipeline's verb to the one that infers. Each is to be called from one thread only.
+    """
 
     def __init__(self, checkpoint: Checkpoint, config: Config) -> None:
         if not isinstance(checkpoint.model, VideoModel):
@@ -149,8 +154,13 @@ class _ModelOnStream(Generic[Config]):
         """Put a frame into the window. A clip comes back if it completes one."""
         return self.window.push(frame)
 
-    def _run(self, clip: Clip) -> object:
-        """What the pipeline is for, with one clip."""
+    def push(self, frame: Frame) -> Answer | None:
+        """None while the window fills, or when this frame completes no stride."""
+        clip = self.offer(frame)
+        return None if clip is None else self._run(clip)
+
+    def _run(self, clip: Clip) -> Answer:
+        """The pipeline's verb."""
         raise NotImplementedError
 
     def warm_up(self) -> float:
@@ -190,21 +200,12 @@ class _ModelOnStream(Generic[Config]):
         return None if points is None else torch.from_numpy(points).to(self._device)
 
 
-class ActionPipeline(_ModelOnStream[PipelineConfig]):
-    """A sliding window and an action model.
-
-    `push` does everything. A node splits it: `offer`, which is cheap, belongs to the thread that
-    receives; `recognise` to the one that infers. Each is to be called from one thread only.
-    """
+class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
+    """A sliding window and an action model. Its verb is `recognise`."""
 
     def __init__(self, checkpoint: Checkpoint, config: PipelineConfig | None = None) -> None:
         """Raises InputError if the clip is too short for the model, or the model sees images."""
         super().__init__(checkpoint, config or PipelineConfig())
-
-    def push(self, frame: Frame) -> Recognition | None:
-        """None while the window fills, or when this frame completes no stride."""
-        clip = self.offer(frame)
-        return None if clip is None else self.recognise(clip)
 
     def recognise(self, clip: Clip) -> Recognition:
         """Run the model on a clip. Raises ValueError if its scores are not finite numbers.
@@ -230,8 +231,8 @@ class ActionPipeline(_ModelOnStream[PipelineConfig]):
     _run = recognise
 
 
-class FrameActionPipeline(_ModelOnStream[FrameActionConfig]):
-    """A sliding window and a model that labels each of its frames; threads as `ActionPipeline`.
+class FrameActionPipeline(_ModelOnStream[FrameActionConfig, FrameActions | None]):
+    """A sliding window and a model that labels each of its frames. Its verb is `recognise`.
 
     Every frame of the windows is spoken of once, in order: with the first window that has
     `latency_frames` frames after it. So the first window speaks of many frames, and one that comes
@@ -243,11 +244,6 @@ class FrameActionPipeline(_ModelOnStream[FrameActionConfig]):
         super().__init__(checkpoint, config or FrameActionConfig())
         _check_latency(self.config.latency_frames, self.window.clip.frames)
         self._said: int | None = None
-
-    def push(self, frame: Frame) -> FrameActions | None:
-        """None while the window fills, or when this frame completes no stride."""
-        clip = self.offer(frame)
-        return None if clip is None else self.recognise(clip)
 
     def recognise(self, clip: Clip) -> FrameActions | None:
         """Run the model on a clip. None where all its frames have been spoken of.
@@ -278,24 +274,21 @@ class FrameActionPipeline(_ModelOnStream[FrameActionConfig]):
         self._said = answers[-1].stamp
         return FrameActions(answers, took)
 
-    def _run(self, clip: Clip) -> object:
-        """Leaves nothing said."""
-        answer, self._said = self.recognise(clip), None
-        return answer
+    def warm_up(self) -> float:
+        """As the others'; nothing has been said after it."""
+        took, self._said = super().warm_up(), None
+        return took
+
+    _run = recognise
 
 
-class SegmentationPipeline(_ModelOnStream[SegmentationConfig]):
-    """A sliding window and a model that labels points; threads as `ActionPipeline` has them."""
+class SegmentationPipeline(_ModelOnStream[SegmentationConfig, Segmentation]):
+    """A sliding window and a model that labels points. Its verb is `segment`."""
 
     def __init__(self, checkpoint: Checkpoint, config: SegmentationConfig | None = None) -> None:
         """Raises InputError as `ActionPipeline`, and if latency_frames is longer than the clip."""
         super().__init__(checkpoint, config or SegmentationConfig())
         _check_latency(self.config.latency_frames, self.window.clip.frames)
-
-    def push(self, frame: Frame) -> Segmentation | None:
-        """None while the window fills, or when this frame completes no stride."""
-        clip = self.offer(frame)
-        return None if clip is None else self.segment(clip)
 
     def segment(self, clip: Clip) -> Segmentation:
         """Label the points of a clip's frame. Raises ValueError as `ActionPipeline.recognise`.
