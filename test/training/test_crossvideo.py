@@ -196,7 +196,7 @@ def test_a_few_clips_at_once_give_the_gradients_of_all(name):
         gradients.append([one.grad for one in model.parameters() if one.grad is not None])
     whole, *others = gradients
     for few in others:
-        torch.testing.assert_close(few, whole)
+        torch.testing.assert_close(few, whole, rtol=1e-4, atol=1e-4)
 
 
 def test_an_encoder_that_normalises_over_its_batch_must_see_it_whole():
