@@ -167,8 +167,8 @@ class CrossVideo(nn.Module):
         encoder has temporal strides. Raises InputError if a feature is no number, points and images
         have too little time in common, or there are no negatives.
         """
-        streams, gap = self._aligned(batch)
-        terms = crossvideo_loss(*streams, self.config)
+        (first, second, *image), gap = self._aligned(batch, with_images=self.config.cross)
+        terms = crossvideo_loss(first, second, image[0] if image else None, self.config)
         figures = {name: term.detach() for name, term in terms.kept.items()}
         return terms.total, figures | {"moment_gap": gap}
 
@@ -179,29 +179,31 @@ class CrossVideo(nn.Module):
         as many as the stream with the fewest has. A video is the maximum over all its projected
         frames, aligned or not (section III-D). Raises InputError as `forward`.
         """
-        return self._aligned(batch)[0]
+        first, second, image = self._aligned(batch, with_images=True)[0]
+        return first, second, image
 
-    def _aligned(self, batch: CrossBatch) -> tuple[tuple[Projected, Projected, Projected], Tensor]:
-        """As `project`, and the gap as `forward`."""
+    def _aligned(self, batch: CrossBatch, *, with_images: bool) -> tuple[list[Projected], Tensor]:
+        """As `project`, the images left out if they are not wanted; and the gap as `forward`."""
         moments = (
             self._anchor_frames(batch.frames),
             self._anchor_frames(batch.second_frames),
             batch.image_frames,
         )
         chosen, gap = paired_moments(moments, batch)
-        features = (
+        features = [
             self._frames(self.points.encode, batch.clips),
             self._frames(self.points.encode, batch.second),
-            self._frames(self.images, batch.images),
-        )
+        ]
+        if with_images:
+            features.append(self._frames(self.images, batch.images))
         self._check_features(batch, features)
         heads = self.point_head, self.point_head, self.image_head
         clips = torch.arange(len(batch.clips), device=gap.device)[:, None]
         projected = [head(one) for head, one in zip(heads, features)]
-        first, second, image = (
+        streams = [
             Projected(frames[clips, at], frames.amax(1)) for frames, at in zip(projected, chosen)
-        )
-        return (first, second, image), gap
+        ]
+        return streams, gap
 
     def _frames(self, encode: Callable[[Tensor], Features], clips: Tensor) -> Tensor:
         """The clips' frame features (B, L', C), of as many clips at once as may be."""
@@ -218,23 +220,25 @@ class CrossVideo(nn.Module):
         """(B, L) frames of the clip that are encoded -> (B, L') that the features are of."""
         return frames[:, frame_times(self.points, frames.shape[1]).to(frames.device)]
 
-    def _check_features(self, batch: CrossBatch, features: tuple[Tensor, ...]) -> None:
-        """features: (B, L', C) each, of both views and the images, before the heads' norms."""
-        first, _, image = features
-        for head, given, kind in (
-            (self.point_head, first, "point"), (self.image_head, image, "image"),
-        ):  # fmt: skip
+    def _check_features(self, batch: CrossBatch, features: list[Tensor]) -> None:
+        """features: (B, L', C) each, of both views and any images, before the heads' norms."""
+        first, _, *images = features
+        heads = [(self.point_head, first, "point")]
+        heads += [(self.image_head, one, "image") for one in images]
+        for head, given, kind in heads:
             if given.shape[-1] != head.channels:
                 raise InputError(
                     f"the {kind} encoder's frames have {given.shape[-1]} features, its projection "
                     f"head takes {head.channels}: take an encoder whose feature_channels are those "
                     "of its frames"
                 )
-        if image.shape[:2] != batch.images.shape[:2]:
-            raise InputError(
-                f"the image encoder gives features of {tuple(image.shape[:2])} clips and frames "
-                f"for images of {tuple(batch.images.shape[:2])}: it must keep every frame"
-            )
+        for image in images:
+            if image.shape[:2] != batch.images.shape[:2]:
+                raise InputError(
+                    f"the image encoder gives features of {tuple(image.shape[:2])} clips and "
+                    f"frames for images of {tuple(batch.images.shape[:2])}: it must keep every "
+                    "frame"
+                )
         finite = torch.stack([torch.isfinite(one).flatten(1).all(1) for one in features]).all(0)
         if not finite.all():
             bad = (~finite).nonzero()[:, 0].tolist()

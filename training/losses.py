@@ -113,13 +113,18 @@ def nt_xent(anchors: Tensor, others: Tensor, temperature: float) -> Tensor:
 
 
 def crossvideo_loss(
-    first: Projected, second: Projected, image: Projected, config: CrossVideoConfig
+    first: Projected, second: Projected, image: Projected | None, config: CrossVideoConfig
 ) -> Terms:
-    """Equations 1 to 8. first, second: two views of the same clips; image: their image videos.
+    """Equations 1 to 8. first, second: two views of the same clips; image: their image videos,
+    which may be left out where `cross` is off.
 
     Frame t of all three is the same moment. A clip's L_f and C_f are the means over its frames.
     Raises as `nt_xent`.
     """
+    if image is None:
+        if config.cross:
+            raise ValueError("image: cross wants the image videos")
+        image = first  # of which nothing is asked
     shapes = {name: tuple(one.frames.shape) for name, one in
               (("first", first), ("second", second), ("image", image))}  # fmt: skip
     if len(set(shapes.values())) > 1:

@@ -199,6 +199,19 @@ def test_a_few_clips_at_once_give_the_gradients_of_all(name):
         torch.testing.assert_close(few, whole, rtol=1e-4, atol=1e-4)
 
 
+def test_without_the_contrast_across_modalities_images_are_not_looked_at(monkeypatch):
+    alone = model_of("p4_transformer", CrossVideoConfig(cross=False)).train()
+    whole = model_of("p4_transformer").train()
+    batch = cross_batch(3)
+    terms = whole(batch)[1]
+    monkeypatch.setattr(alone.images, "forward", None)
+    loss, figures = alone(batch)
+    assert figures.keys() == {"intra_video", "intra_frame", "moment_gap"}
+    assert all(figures[name] == terms[name] for name in figures)
+    loss.backward()
+    assert all(one.grad is None for one in alone.image_head.parameters())
+
+
 def test_an_encoder_that_normalises_over_its_batch_must_see_it_whole():
     with pytest.raises(InputError, match=r"clips_at_once: the point encoder .* over its batch"):
         model_of("im_pstnet", clips_at_once=2)
