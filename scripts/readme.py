@@ -76,7 +76,7 @@ def speed() -> str:
 def models() -> str:
     """Every checkpoint in models/, from its own card."""
     rows = [
-        "| model | classes | clip | points | trained on | video accuracy (%) | size |",
+        "| model | classes | clip | points | trained on | measured (%) | size |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for path in sorted((ROOT / "models").glob("*.safetensors")):
