@@ -103,7 +103,7 @@ def test_every_message_arrives_as_recorded_and_is_counted(tmp_path, monkeypatch,
             monkeypatch, capsys, bag, "--rate", 5, "--remap", f"{TOPIC}:=/other",
             "--wait-for", "/other", "--json",
         )  # fmt: skip
-    assert code == 0
+    assert code == 0, out.err
     assert [stamp for _, stamp in heard] == STAMPS
     summary = json.loads(out.out)
     assert summary["messages"] == {"/other": len(STAMPS)}
