@@ -23,12 +23,11 @@ from benchmarks.results_file import write_result
 from fourd_perception import models
 from fourd_perception.checkpoint import Checkpoint, ModelCard
 from fourd_perception.errors import command
-from fourd_perception.messages.clouds import to_fields
-from fourd_perception.messages.colours import class_colours
+from fourd_perception.messages.labelled_clouds import to_layout
 from fourd_perception.ops.interpolate import k_nearest
 from fourd_perception.ops.label_at import label_at
 from fourd_perception.parameters import load_yaml, to_mapping
-from fourd_perception.pipeline import Segmentation, SegmentationPipeline
+from fourd_perception.pipeline import SegmentationPipeline
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.frame import SECOND, Frame
 from fourd_perception.stream.window import ClipConfig
@@ -74,14 +73,6 @@ def milliseconds(call: Callable[[], object], times: int) -> float:
     return float(np.median(taken[1:]))
 
 
-def message_of(answer: Segmentation) -> object:
-    """What `results.segmentation` lays out, without ROS."""
-    shape = (HEIGHT, WIDTH)
-    colours = class_colours(CLASSES)[np.minimum(answer.labels, CLASSES).astype(np.intp)]
-    extra = {"label": answer.labels.reshape(shape), "confidence": answer.confidence.reshape(shape)}
-    return to_fields(answer.frame.points.reshape(*shape, 3), colours.reshape(*shape, 3), extra)
-
-
 def measure(name: str, points: int, frames: int, count: int) -> dict[str, float]:
     """Milliseconds of a frame, all of it and by part, and frames a second."""
     pipeline = SegmentationPipeline(checkpoint_of(name, points, frames))
@@ -89,7 +80,7 @@ def measure(name: str, points: int, frames: int, count: int) -> dict[str, float]
     clouds = [cloud(number / RATE) for number in range(count + frames + 1)]
     answers = []
     for number, one in enumerate(clouds):
-        answer = pipeline.push(Frame(round(number / RATE * SECOND), "camera", one))
+        answer = pipeline.push(Frame(round(number / RATE * SECOND), "camera", one, rows=HEIGHT))
         if answer is not None:
             answers.append(answer)
     taken = np.array([answer.processing_ms for answer in answers[1:]])
@@ -99,7 +90,7 @@ def measure(name: str, points: int, frames: int, count: int) -> dict[str, float]
     carried = milliseconds(
         lambda: label_at(logits, *(one[0] for one in k_nearest(sampled, targets, 3))), 10
     )
-    message = milliseconds(lambda: message_of(answers[-1]), 10)
+    message = milliseconds(lambda: to_layout(answers[-1], CLASSES), 10)
     return {
         "frame_p50_ms": round(float(np.median(taken)), 1),
         "frame_p99_ms": round(float(np.percentile(taken, 99)), 1),

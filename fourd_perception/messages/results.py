@@ -5,13 +5,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import PointCloud2, PointField
 from vision_msgs.msg import Classification, LabelInfo, ObjectHypothesis, VisionClass
 
-from fourd_perception.messages.clouds import to_fields
-from fourd_perception.messages.colours import class_colours
+from fourd_perception.messages.labelled_clouds import to_layout
 from fourd_perception.pipeline import Recognition, Segmentation
 from fourd_perception.stream.frame import SECOND, UNLABELLED
 
@@ -45,20 +43,8 @@ def classification(
 
 
 def segmentation(answer: Segmentation, classes: int) -> PointCloud2:
-    """The frame's points in their order and rows: x y z rgb, label UINT32, confidence FLOAT32.
-
-    label: the number of the class, UNLABELLED where there is none. rgb: the class's colour. The
-    header is that of the frame.
-    """
-    frame = answer.frame
-    shape = (frame.rows, -1) if frame.rows > 1 else (-1,)
-    colours = class_colours(classes)
-    number = np.minimum(answer.labels, classes).astype(np.intp)  # UNLABELLED is the last colour
-    extra = {
-        "label": answer.labels.reshape(shape),
-        "confidence": answer.confidence.reshape(shape),
-    }
-    layout = to_fields(frame.points.reshape(*shape, 3), colours[number].reshape(*shape, 3), extra)
+    """The points as `labelled_clouds.to_layout` has them, with the frame's header."""
+    layout = to_layout(answer, classes)
     message = PointCloud2(
         height=layout.height,
         width=layout.width,
@@ -69,8 +55,8 @@ def segmentation(answer: Segmentation, classes: int) -> PointCloud2:
         is_dense=layout.is_dense,
     )
     message.data = array("B", layout.data)  # a bytes object would be gone through byte by byte
-    message.header.stamp = to_stamp(frame.stamp)
-    message.header.frame_id = frame.frame_id
+    message.header.stamp = to_stamp(answer.frame.stamp)
+    message.header.frame_id = answer.frame.frame_id
     return message
 
 
