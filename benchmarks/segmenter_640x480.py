@@ -23,6 +23,7 @@ from benchmarks.results_file import write_result
 from fourd_perception import models
 from fourd_perception.checkpoint import Checkpoint, ModelCard
 from fourd_perception.errors import command
+from fourd_perception.messages.colours import class_colours
 from fourd_perception.messages.labelled_clouds import to_layout
 from fourd_perception.ops.interpolate import k_nearest
 from fourd_perception.ops.label_at import label_at
@@ -90,7 +91,8 @@ def measure(name: str, points: int, frames: int, count: int) -> dict[str, float]
     carried = milliseconds(
         lambda: label_at(logits, *(one[0] for one in k_nearest(sampled, targets, 3))), 10
     )
-    message = milliseconds(lambda: to_layout(answers[-1], CLASSES), 10)
+    colours = class_colours(CLASSES)
+    message = milliseconds(lambda: to_layout(answers[-1], colours), 10)
     return {
         "frame_p50_ms": round(float(np.median(taken)), 1),
         "frame_p99_ms": round(float(np.percentile(taken, 99)), 1),

@@ -5,6 +5,7 @@ A checkpoint is a safetensors file: no pickle is ever read. Its metadata is a `M
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,16 @@ from fourd_perception.stream.window import ClipConfig
 
 _METADATA_KEY = "fourd_perception"
 _FORMAT = 1
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
 _KEPT = {True: (torch.float32, torch.float16, torch.bfloat16, torch.float64), False: (torch.int64,)}
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a checkpoint says of itself; the node takes everything from it."""
+    """What a checkpoint says of itself; the node takes everything from it.
+
+    colours: "#rrggbb" of each class, for whoever draws it; or none at all.
+    """
 
     name: str
     architecture: str
@@ -36,11 +41,17 @@ class ModelCard:
     preprocess: PreprocessConfig
     trained_on: dict[str, Any]
     accuracy: dict[str, Any]
+    colours: tuple[str, ...] = ()
     format: int = _FORMAT
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes: expected different names, got {list(self.classes)}")
+        if self.colours and len(self.colours) != len(self.classes):
+            raise ValueError(f"colours: {len(self.colours)} of {len(self.classes)} classes")
+        for colour in self.colours:
+            if not _COLOUR.fullmatch(colour):
+                raise ValueError(f"colours: expected #rrggbb in lower case, got '{colour[:20]}'")
         if self.format != _FORMAT:
             raise ValueError(
                 f"format {self.format}, this version reads {_FORMAT}: "

@@ -86,9 +86,13 @@ class Recognition:
 
 @dataclass(frozen=True)
 class FrameActions:
-    """What is done in those frames of a window of which nothing was said before, oldest first."""
+    """What is done in those frames of a window of which nothing was said before, oldest first.
+
+    newest: the last of them as it was seen.
+    """
 
     frames: tuple[Recognition, ...]
+    newest: Frame
     processing_ms: float
 
     @property
@@ -272,7 +276,7 @@ class FrameActionPipeline(_ModelOnStream[FrameActionConfig, FrameActions | None]
             for frame, place in places.items()
         )
         self._said = answers[-1].stamp
-        return FrameActions(answers, took)
+        return FrameActions(answers, list(places)[-1], took)
 
     def warm_up(self) -> float:
         """As the others'; nothing has been said after it."""

@@ -169,3 +169,19 @@ def test_another_card_leaves_the_weights_as_they_are(tmp_path):
         torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype
         for name in before
     )
+
+
+@pytest.mark.parametrize(
+    ("colours", "says"),
+    [(("#ff0000",), "1 of 3 classes"), (("#ff0000", "red", "#00ff00"), "got 'red'")],
+)
+def test_colours_are_of_all_classes_and_are_colours(colours, says):
+    with pytest.raises(ValueError, match=says):
+        small_model.card(colours=colours)
+
+
+def test_colours_come_back(tmp_path):
+    path = small_model.save(tmp_path / "a.safetensors")
+    card = small_model.card(colours=("#ff0000", "#00ff00", "#0000ff"))
+    checkpoint.replace_card(path, card)
+    assert checkpoint.read_card(path) == card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 
 from fourd_perception.parameters import param
@@ -196,6 +197,22 @@ class FinetuneConfig:
         False, "let a CPU that can compute float32 matrix products in bfloat16 do so while training"
     )
     validate_every: int = param(5, "epochs between looks at the hold-out", at_least=1)
+    colours: tuple[str, ...] = param(
+        (), "what each class is drawn in, as in 'wall=#b0b0b0'; without, colours far apart"
+    )
 
     def __post_init__(self) -> None:
         self.optimiser.check_epochs(self.epochs)
+
+    def colours_of(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """The colours in the order of the classes; none where none is told.
+
+        Raises ValueError on an unknown class, and where one is left out.
+        """
+        told = dict(one.split("=", 1) for one in self.colours if "=" in one)
+        if self.colours and (set(told) != set(classes) or len(told) != len(self.colours)):
+            raise ValueError(
+                f"colours: expected one 'class=#rrggbb' for each of {', '.join(classes)}; "
+                f"got {', '.join(self.colours)}"
+            )
+        return tuple(told[name] for name in classes) if told else ()

@@ -129,6 +129,10 @@ def _finetune(
             f"{config.data.prepared}: none of {len(parts['train'])} training videos has a label "
             f"for {config.task}: take another task or data set"
         )
+    try:
+        card = model_card(config, sizes, classes, parts["train"], init)
+    except ValueError as error:  # before the hours of training
+        raise InputError(f"{config.name}: {error}") from None
     begun = None if init is None else begin_with(model, init, config, sizes, processes.is_main)
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -155,7 +159,6 @@ def _finetune(
         return path
     run.fit(lambda epoch: epoch_batches(videos, parts["train"], config, epoch, processes), validate)
     if processes.is_main:
-        card = model_card(config, sizes, classes, parts["train"], init)
         # Under its name only when it is measured: what has that name is finished.
         new = path.with_name(path.name + ".new")
         checkpoint.save(new, run.result, card)
@@ -190,7 +193,7 @@ def model_card(
     train: Sequence[Video],
     init: Path | None = None,
 ) -> checkpoint.ModelCard:
-    """What the run's checkpoint says of itself."""
+    """What the run's checkpoint says of itself. Raises ValueError on colours that do not fit."""
     begun: dict[str, object] = {}
     if init is not None:
         first = initial_weights.read_card(init)
@@ -213,6 +216,7 @@ def model_card(
             **begun,
         },
         accuracy={},
+        colours=config.colours_of(classes),
     )
 
 

@@ -5,13 +5,26 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from builtin_interfaces.msg import Time
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import Point, Vector3
+from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import ColorRGBA
 from vision_msgs.msg import Classification, LabelInfo, ObjectHypothesis, VisionClass
+from visualization_msgs.msg import Marker, MarkerArray
 
+from fourd_perception.messages import overlays
 from fourd_perception.messages.labelled_clouds import to_layout
-from fourd_perception.pipeline import Recognition, Segmentation
-from fourd_perception.stream.frame import SECOND, UNLABELLED
+from fourd_perception.pipeline import FrameActions, Recognition, Segmentation
+from fourd_perception.stream.frame import SECOND, UNLABELLED, Frame
+
+_SHOWN = Duration(sec=1)
+"""How long a marker is shown that no newer one replaces: then its class is out of view."""
+_WHITE = (255, 255, 255)
+_LETTERS = {"classes": 0.08, "action": 0.16}
+"""Height of what is written, metres, by namespace."""
+_SEE_THROUGH = 0.25
 
 
 def to_stamp(nanoseconds: int) -> Time:
@@ -42,9 +55,9 @@ def classification(
     return message
 
 
-def segmentation(answer: Segmentation, classes: int) -> PointCloud2:
+def segmentation(answer: Segmentation, colours: NDArray[np.uint8]) -> PointCloud2:
     """The points as `labelled_clouds.to_layout` has them, with the frame's header."""
-    layout = to_layout(answer, classes)
+    layout = to_layout(answer, colours)
     message = PointCloud2(
         height=layout.height,
         width=layout.width,
@@ -58,6 +71,57 @@ def segmentation(answer: Segmentation, classes: int) -> PointCloud2:
     message.header.stamp = to_stamp(answer.frame.stamp)
     message.header.frame_id = answer.frame.frame_id
     return message
+
+
+def class_markers(
+    answer: Segmentation, classes: Sequence[str], colours: NDArray[np.uint8]
+) -> MarkerArray:
+    """A box around the points of each class, with the class's name over it.
+
+    Namespaces "boxes" and "classes"; a marker's id is the class's number. colours: as for
+    `segmentation`.
+    """
+    markers = []
+    for box in overlays.class_boxes(answer, len(classes)):
+        colour = colours[box.number].tolist()
+        shape = _marker(answer.frame, "boxes", box.number, box.centre, colour)
+        shape.type, shape.color.a = Marker.CUBE, _SEE_THROUGH
+        shape.scale = Vector3(x=box.size[0], y=box.size[1], z=box.size[2])
+        name = classes[box.number]
+        markers += [shape, _text(answer.frame, "classes", box.number, box.above, colour, name)]
+    return MarkerArray(markers=markers)
+
+
+def action_marker(answer: FrameActions, classes: Sequence[str], min_score: float) -> MarkerArray:
+    """What is done in the newest frame, written over its points; none if nothing is believed."""
+    best = answer.frames[-1].top(1, min_score)
+    place = overlays.above(answer.newest.points)
+    if not best or place is None:
+        return MarkerArray()
+    number, score = best[0]
+    text = f"{classes[number].replace('_', ' ')} {100 * score:.0f} %"
+    return MarkerArray(markers=[_text(answer.newest, "action", 0, place, _WHITE, text)])
+
+
+def _text(
+    frame: Frame, namespace: str, number: int, place: overlays.Place, colour: Sequence[int],
+    text: str,
+) -> Marker:  # fmt: skip
+    marker = _marker(frame, namespace, number, place, colour)
+    marker.type, marker.text, marker.scale.z = Marker.TEXT_VIEW_FACING, text, _LETTERS[namespace]
+    return marker
+
+
+def _marker(
+    frame: Frame, namespace: str, number: int, place: overlays.Place, colour: Sequence[int]
+) -> Marker:
+    marker = Marker(ns=namespace, id=number, lifetime=_SHOWN)
+    marker.header.stamp = to_stamp(frame.stamp)
+    marker.header.frame_id = frame.frame_id
+    marker.pose.position = Point(x=place[0], y=place[1], z=place[2])
+    red, green, blue = (value / 255 for value in colour)
+    marker.color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
+    return marker
 
 
 def label_info(classes: Sequence[str], stamp: int, threshold: float) -> LabelInfo:

@@ -9,8 +9,10 @@ from typing import Any, NoReturn
 from rclpy.lifecycle import LifecyclePublisher
 from sensor_msgs.msg import PointCloud2
 from vision_msgs.msg import Classification, LabelInfo
+from visualization_msgs.msg import MarkerArray
 
 from fourd_perception.messages import results
+from fourd_perception.messages.colours import class_colours
 from fourd_perception.nodes import runner
 from fourd_perception.nodes.answers import AnswerParameters
 from fourd_perception.nodes.inputs import InputParameters
@@ -50,17 +52,22 @@ class SegmenterParameters(AnswerParameters, SegmentationConfig, InputParameters)
     action_latency_frames: int = param(
         0, "frames of its window after the newest one that is labelled", at_least=0, at_most=511
     )
+    markers: bool = param(
+        False, "publish ~/markers: a box and a name for each class, and what is being done",
+        changeable=True,
+    )  # fmt: skip
 
 
 class Segmenter(PerceptionNode[SegmenterParameters, Pipeline, Segmentation | FrameActions]):
     """Publishes ~/segmentation (the cloud's points with their labels), ~/frame_action (the classes
-    of every frame), and the class tables of both.
+    of every frame), the class tables of both, and ~/markers for both.
     """
 
     def __init__(self, **node_options: Any) -> None:
         """node_options: what rclpy's Node takes. Raises ConfigError on a refused parameter."""
         self._segmentation: LifecyclePublisher | None = None
         self._frame_action: LifecyclePublisher | None = None
+        self._markers: LifecyclePublisher | None = None
         super().__init__(_NAME, SegmenterParameters, **node_options)
 
     def _load(self, parameters: SegmenterParameters) -> list[Pipeline]:
@@ -97,17 +104,21 @@ class Segmenter(PerceptionNode[SegmenterParameters, Pipeline, Segmentation | Fra
         self._frame_action = self.create_lifecycle_publisher(
             Classification, "~/frame_action", _FRAMES_DEPTH
         )
+        self._markers = self.create_lifecycle_publisher(MarkerArray, "~/markers", _OUTPUT_DEPTH)
 
     def _destroy_outputs(self) -> None:
-        for publisher in (self._segmentation, self._frame_action):
+        for publisher in (self._segmentation, self._frame_action, self._markers):
             if publisher is not None:
                 self.destroy_lifecycle_publisher(publisher)
-        self._segmentation = self._frame_action = None
+        self._segmentation = self._frame_action = self._markers = None
 
     def _wanted(self, pipeline: Pipeline) -> bool:
         labels_points = isinstance(pipeline, SegmentationPipeline)
         publisher = self._segmentation if labels_points else self._frame_action
-        return publisher is not None and publisher.get_subscription_count() > 0
+        return _has_subscribers(publisher) or self._draws()
+
+    def _draws(self) -> bool:
+        return self.parameters.value.markers and _has_subscribers(self._markers)
 
     def _infer(self, pipeline: Pipeline, clip: Clip) -> Segmentation | FrameActions | None:
         if isinstance(pipeline, SegmentationPipeline):
@@ -116,15 +127,25 @@ class Segmenter(PerceptionNode[SegmenterParameters, Pipeline, Segmentation | Fra
 
     def _publish(self, pipeline: Pipeline, result: Segmentation | FrameActions) -> None:
         assert self._segmentation is not None and self._frame_action is not None
-        classes = pipeline.card.classes
+        assert self._markers is not None
+        classes, now = pipeline.card.classes, self.parameters.value
         if isinstance(result, Segmentation):
-            self._segmentation.publish(results.segmentation(result, len(classes)))
+            colours = class_colours(len(classes), pipeline.card.colours)
+            if _has_subscribers(self._segmentation):
+                self._segmentation.publish(results.segmentation(result, colours))
+            if self._draws():
+                self._markers.publish(results.class_markers(result, classes, colours))
             return
-        now = self.parameters.value
-        for one in result.frames:
+        for one in result.frames if _has_subscribers(self._frame_action) else ():
             self._frame_action.publish(
                 results.classification(one, classes, now.top_k, now.min_score, now.class_id)
             )
+        if self._draws():
+            self._markers.publish(results.action_marker(result, classes, now.min_score))
+
+
+def _has_subscribers(publisher: LifecyclePublisher | None) -> bool:
+    return publisher is not None and publisher.get_subscription_count() > 0
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

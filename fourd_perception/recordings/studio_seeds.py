@@ -16,3 +16,10 @@ DEMO = 2_000_000
 
 SHIPPED_MODEL = range(TRAINING, TRAINING + 96)
 """What `models/studio.safetensors` was trained on."""
+
+
+def parts(training: int, test: int) -> list[tuple[int, str]]:
+    """(seed, "train" or "test") of so many recordings for training and for the test."""
+    return [(TRAINING + number, "train") for number in range(training)] + [
+        (TEST + number, "test") for number in range(test)
+    ]

@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fourd_perception.messages.colours import class_colours
 from fourd_perception.messages.stamps import from_stamp
-from fourd_perception.pipeline import Recognition
+from fourd_perception.pipeline import FrameActions, Recognition, Segmentation
+from fourd_perception.stream.frame import Frame
 
 pytest.importorskip("vision_msgs.msg")
 results = pytest.importorskip("fourd_perception.messages.results")
@@ -58,3 +60,41 @@ def test_the_number_of_unlabelled_points_is_no_class():
 @pytest.mark.parametrize("stamp", [0, 1, 999_999_999, 10**9, STAMP, -1, (2**31 - 1) * 10**9])
 def test_stamps_come_back(stamp):
     assert from_stamp(results.to_stamp(stamp)) == stamp
+
+
+def block(count: int = 100) -> np.ndarray:
+    return np.random.default_rng(0).random((count, 3)).astype(np.float32)
+
+
+def test_markers_of_classes_lie_where_their_points_do():
+    frame = Frame(STAMP, "camera_optical", block())
+    labels = np.array([1] * 50 + [3] * 50, np.uint32)
+    answer = Segmentation(frame, labels, np.ones(100, np.float32), 1.0)
+    colours = class_colours(4, ("#000000", "#ff0000", "#000000", "#00ff00"))
+    shapes = results.class_markers(answer, CLASSES, colours).markers
+    assert [(one.ns, one.id, one.text) for one in shapes] == [
+        ("boxes", 1, ""), ("classes", 1, "wave"), ("boxes", 3, ""), ("classes", 3, "stand"),
+    ]  # fmt: skip
+    assert {(one.header.frame_id, from_stamp(one.header.stamp)) for one in shapes} == {
+        ("camera_optical", STAMP)
+    }
+    box, name = shapes[:2]
+    assert (box.color.r, box.color.g, box.color.b) == (1.0, 0.0, 0.0)
+    assert 0 < box.color.a < name.color.a == 1.0
+    assert box.type == box.CUBE
+    assert 0.8 < box.scale.x <= 1.0
+    assert name.type == name.TEXT_VIEW_FACING
+    assert name.pose.position.y < box.pose.position.y < 1
+    assert all(one.lifetime.sec >= 1 for one in shapes)  # what is out of view goes away
+
+
+def test_the_marker_of_an_action_says_the_best_class_of_the_newest_frame():
+    newest = Frame(STAMP, "camera_optical", block())
+    older = recognition(0.0, 0.0, 1.0, 0.0)
+    answer = FrameActions((older, recognition(0.125, 0.5, 0.0, 0.375)), newest, 1.0)
+    (marker,) = results.action_marker(answer, ("idle", "high_wave", "sit", "stand"), 0.0).markers
+    assert (marker.ns, marker.text) == ("action", "high wave 50 %")
+    assert marker.header.frame_id == "camera_optical"
+    assert results.action_marker(answer, CLASSES, 0.6).markers == []
+    nothing = FrameActions(answer.frames, Frame(STAMP, "", block(0)), 1.0)
+    assert results.action_marker(nothing, CLASSES, 0.0).markers == []

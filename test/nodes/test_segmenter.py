@@ -8,6 +8,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
 from vision_msgs.msg import Classification, LabelInfo
+from visualization_msgs.msg import MarkerArray
 
 from fourd_perception import checkpoint
 from fourd_perception.messages import clouds
@@ -203,6 +204,30 @@ def test_both_tasks_at_once_have_windows_and_class_tables_of_their_own(
     report, values = bench.report()
     assert report.hardware_id == "small, small"
     assert (values["window"], values["small: window"]) == ("3 of 3 frames", "6 of 6 frames")
+
+
+def test_markers_come_where_they_are_asked_for(make_segmenter, frame_model):
+    bench = make_segmenter(
+        action_model=str(frame_model), action_stride=1, markers=True, max_distance=10.0
+    )
+    shown: list[MarkerArray] = []
+    bench.probe.create_subscription(MarkerArray, "/segmenter/markers", shown.append, 100)
+    bench.activate()
+    node = bench.recognizer
+    bench.until(lambda: node._draws() and len(node._lanes) == 2)
+    for number, message in enumerate(stream(7), start=1):
+        bench.send(message)
+        bench.answered(max(0, number - 2))
+    bench.until(lambda: len(shown) == 5 + 2)  # windows of 3 and of 6 in 7 frames
+    spaces = {one.ns for array in shown for one in array.markers}
+    assert spaces == {"boxes", "classes", "action"}
+    assert {one.text for array in shown for one in array.markers if one.ns == "classes"} <= set(
+        small_model.CLASSES
+    )
+    node.set_parameters([Parameter("markers", value=False)])
+    bench.send(cloud(START + 7 * PERIOD))
+    bench.answered(6)
+    assert len(shown) == 7
 
 
 def test_without_any_model_it_says_which_parameters_to_set(ros, capfd):

@@ -16,6 +16,8 @@ from training.config import DataConfig, FinetuneConfig
 from training.datasets.prepared import PreparedVideos, prepare
 from training.finetune import build_model
 
+STUDIO = {"studio", "studio_actions", "studio_points"}
+
 
 def config(**values):
     return from_mapping(DataConfig, {"prepared": "nowhere"} | values, "test")
@@ -51,7 +53,7 @@ def test_msr_action3d_is_split_by_subjects(msr_root, tmp_path):
     assert videos.frame_labels(videos.videos[0]).tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("name", sorted({*datasets.NAMES} - {"studio"}))
+@pytest.mark.parametrize("name", sorted({*datasets.NAMES} - STUDIO))
 def test_an_absent_release_is_said_to_be_so(tmp_path, name):
     absent = config(dataset=name, root=str(tmp_path / "nowhere"), points_at_most=100)
     with pytest.raises(InputError, match="nowhere"):
@@ -65,8 +67,9 @@ def test_every_data_set_tells_its_choices_without_its_release(tmp_path, name):
     assert json.loads(json.dumps(made_of)) == made_of  # it is kept as JSON and compared
 
 
-def test_the_studios_test_seeds_are_never_trained_on():
-    whole = datasets.open_data_set(config(dataset="studio", recordings=3, test_recordings=2))
+@pytest.mark.parametrize("name", sorted(STUDIO))
+def test_the_studios_test_seeds_are_never_trained_on(name):
+    whole = datasets.open_data_set(config(dataset=name, recordings=3, test_recordings=2))
     assert [(source.group, source.split) for source in whole.sources] == [
         ("0", "train"), ("1", "train"), ("2", "train"),
         (str(studio_seeds.TEST), "test"), (str(studio_seeds.TEST + 1), "test"),
@@ -75,7 +78,8 @@ def test_the_studios_test_seeds_are_never_trained_on():
 
 
 RECIPES = {
-    "msr_action3d": 20, "studio": 14, "msr_body_parts_p4": 11, "msr_body_parts_pptr": 11,
+    "msr_action3d": 20, "studio": 14, "studio_actions": 14, "studio_points": 10,
+    "msr_body_parts_p4": 11, "msr_body_parts_pptr": 11,
     "msr_joined_actions_p4": 20, "msr_joined_actions_pptr": 20,
 }  # fmt: skip
 

@@ -29,6 +29,8 @@ NAMES = (
     "msr_joined_actions",
     "ntu_rgbd",
     "studio",
+    "studio_actions",
+    "studio_points",
 )
 
 

@@ -12,7 +12,7 @@ from training.datasets.labelled_video import DataSet, LabelledVideo, Source, act
 if TYPE_CHECKING:
     from training.config import DataConfig
 
-_RATE = 7.5
+RATE = 7.5
 """Rendered at the rate of the clips (every fourth frame of 30 Hz), not at the camera's."""
 
 
@@ -20,21 +20,18 @@ def read(seed: int) -> Iterable[LabelledVideo]:
     """A performance of every action. Imports MuJoCo."""
     from fourd_perception import studio
 
-    return actions_of(studio.perform(seed, None, studio.StudioConfig(rate=_RATE)))
+    return actions_of(studio.perform(seed, None, studio.StudioConfig(rate=RATE)))
 
 
 def open_data_set(config: DataConfig) -> DataSet:
     """One source a seed, which is also its group. Imports MuJoCo."""
     from fourd_perception import studio
 
-    train = range(studio_seeds.TRAINING, studio_seeds.TRAINING + config.recordings)
-    test = range(studio_seeds.TEST, studio_seeds.TEST + config.test_recordings)
     sources = [
-        Source(f"studio_{seed}", str(seed), "train" if seed < studio_seeds.TEST else "test",
-               partial(read, seed))
-        for seed in (*train, *test)
-    ]  # fmt: skip
-    return DataSet(_RATE, studio.CLASSES, sources)
+        Source(f"studio_{seed}", str(seed), part, partial(read, seed))
+        for seed, part in studio_seeds.parts(config.recordings, config.test_recordings)
+    ]
+    return DataSet(RATE, studio.CLASSES, sources)
 
 
 def choice(config: DataConfig) -> dict[str, int]:

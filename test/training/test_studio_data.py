@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from fourd_perception.errors import InputError
+from fourd_perception.parameters import from_mapping, load_yaml
+from training import datasets
+from training.config import DataConfig, FinetuneConfig
+from training.datasets import studio_actions, studio_points
+from training.datasets.labelled_video import NO_LABEL, NO_POINT_LABEL
+from training.datasets.prepared import Video
+
+pytest.importorskip("mujoco")
+from fourd_perception import studio
+
+STUDIO = studio.StudioConfig(rate=7.5)
+
+
+def config(**values):
+    return from_mapping(DataConfig, {"dataset": "studio_points", "prepared": "p"} | values, "test")
+
+
+def video(group, part="train"):
+    return Video(f"studio_{group}", str(group), part, NO_LABEL, "f", 0, 0, 1, 0, 1)
+
+
+def first_frames(module, seed, count):
+    (whole,) = module.read(seed)
+    assert whole.label == NO_LABEL
+    return list(islice(whole.frames, count))
+
+
+def test_rooms_and_people_by_turns_with_a_label_for_every_point():
+    room, person = (first_frames(studio_points, seed, 3) for seed in (0, 1))
+    names = studio_points.POINT_CLASSES
+    body = {names.index(name) for name in names[:6]}
+    for frame in room + person:
+        assert frame.points.shape == (len(frame.point_labels), 3)
+        assert np.isfinite(frame.points).all()
+        assert NO_POINT_LABEL not in frame.point_labels
+    assert body < set(room[0].point_labels.tolist())
+    assert {names.index("floor"), names.index("wall")} < set(room[0].point_labels.tolist())
+    assert body <= set(person[0].point_labels.tolist()) <= {*range(7)}
+    assert len(room[0].points) > 5 * len(person[0].points) > 5000
+
+
+def test_a_hand_is_of_its_arm():
+    config = studio.StudioConfig(rate=7.5, seconds_least=2.0, seconds_most=3.0)
+    recorded = next(iter(studio.perform(1, None, config).frames()))
+    point_classes = studio.perform(1, ["idle"]).point_classes
+    kept = recorded.foreground & (recorded.depth > 0)
+    parts = [point_classes.index(name) for name in ("left_arm", "left_hand")]
+    (frame,) = first_frames(studio_points, 1, 1)
+    ours = frame.point_labels == studio_points.POINT_CLASSES.index("left_arm")
+    np.testing.assert_array_equal(ours, np.isin(recorded.labels[kept], parts))
+
+
+def test_a_protocol_takes_one_kind_alone():
+    for protocol, kept in (("", [0, 1, 2, 3]), ("room", [0, 2]), ("person", [1, 3])):
+        chosen = [
+            group
+            for group in range(4)
+            if datasets.split(config(protocol=protocol), video(group)) == "train"
+        ]
+        assert chosen == kept
+    with pytest.raises(InputError, match=r"expected room or person, or '' for both; got 'street'"):
+        datasets.made_of(config(protocol="street"))
+
+
+def test_a_performance_has_an_action_in_every_frame():
+    recording = studio.perform(5, None, STUDIO)
+    borders = [interval.start for interval in recording.truth[:3]]
+    count = round(borders[2] / 1e9 * 7.5) + 2
+    frames = first_frames(studio_actions, 5, count)
+    stamps = [round(number / 7.5 * 1e9) for number in range(count)]
+    for stamp, frame in zip(stamps, frames):
+        (now,) = (one for one in recording.truth if one.start <= stamp < one.end)
+        assert studio.CLASSES[frame.label] == now.label
+    assert len({frame.label for frame in frames}) == 3
+    assert all(frame.point_labels is None and len(frame.points) > 1000 for frame in frames)
+
+
+def test_colours_are_told_for_every_class_or_none():
+    recipe = "config/training/studio_points.yaml"
+    names = studio_points.POINT_CLASSES
+    told = load_yaml(FinetuneConfig, recipe).colours_of(names)
+    assert len(set(told)) == len(names)
+    assert load_yaml(FinetuneConfig, recipe, ("colours=[]",)).colours_of(names) == ()
+    for wrong in ("colours=[wall=#aaaaaa]", "colours=[wall]", "colours=[door=#aaaaaa]"):
+        with pytest.raises(ValueError, match="one 'class=#rrggbb' for each of head, torso"):
+            load_yaml(FinetuneConfig, recipe, (wrong,)).colours_of(names)
