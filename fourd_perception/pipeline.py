@@ -120,6 +120,16 @@ class Segmentation:
         return self.frame.stamp
 
 
+@dataclass(frozen=True, eq=False)
+class _SampledFrame(Frame):
+    """What a window keeps of a frame: the points that the model is given.
+
+    sample: (P, 3) float32, model units; None where no point was in view. points: the same, metres.
+    """
+
+    sample: NDArray[np.float32] | None = None
+
+
 Config = TypeVar("Config", bound=PipelineConfig)
 Answer = TypeVar("Answer")
 
@@ -127,9 +137,14 @@ Answer = TypeVar("Answer")
 class _ModelOnStream(Generic[Config, Answer]):
     """A sliding window and a model.
 
-    `push` does everything. A node splits it: `offer`, which is cheap, belongs to the thread that
-    receives; the pipeline's verb to the one that infers. Each is to be called from one thread only.
+    `push` does everything. A node splits it: `offer`, which is cheap (it samples a frame that the
+    window takes), belongs to the thread that receives; the pipeline's verb to the one that infers.
+    Each is to be called from one thread only.
     """
+
+    _keeps_clouds = False
+    """Whether all points of the window's frames are needed; else it holds the sampled ones alone,
+    and a long window of large clouds costs next to nothing."""
 
     def __init__(self, checkpoint: Checkpoint, config: Config) -> None:
         if not isinstance(checkpoint.model, VideoModel):
@@ -139,12 +154,13 @@ class _ModelOnStream(Generic[Config, Answer]):
             )
         self.config = config
         self.card = checkpoint.card
-        self.window = SlidingWindow(self._clip_config(), config.stride)
+        keep = None if self._keeps_clouds else self._thin
+        self.window = SlidingWindow(self._clip_config(), config.stride, keep)
         self._model = checkpoint.model
         self._model.check_input(self.window.clip.frames, self.card.preprocess.points)
         self._device = next(checkpoint.model.parameters()).device
         self._stream = self._model.stream(self.window.clip.frames)
-        self._sampled: dict[Frame, Tensor | None] = {}
+        self._given: dict[Frame, Tensor | None] = {}
 
     def _clip_config(self) -> ClipConfig:
         trained = self.card.clip
@@ -187,21 +203,30 @@ class _ModelOnStream(Generic[Config, Answer]):
         return logits
 
     def _sample(self, clip: Clip) -> list[Tensor] | None:
-        """(P, 3) float32, model units, for each frame, sampled once, when it is first seen.
+        """(P, 3) float32, model units, for each frame; the same tensor for as long as it is seen.
 
-        A frame's stamp seeds its sampling, so a replay gives the same answer. A frame without
-        points takes the sample of the nearest frame that has some; None if no frame has.
+        A frame without points takes the sample of the nearest frame that has some; None if no frame
+        has.
         """
-        self._sampled = {
-            frame: self._sampled[frame] if frame in self._sampled else self._sample_frame(frame)
+        self._given = {
+            frame: self._given[frame] if frame in self._given else self._tensor(frame)
             for frame in clip.frames
         }
-        return fill_nearest([self._sampled[frame] for frame in clip.frames])
+        return fill_nearest([self._given[frame] for frame in clip.frames])
 
-    def _sample_frame(self, frame: Frame) -> Tensor | None:
-        random = np.random.default_rng(abs(frame.stamp))
-        points = preprocess(frame.points, self.card.preprocess, random)
+    def _tensor(self, frame: Frame) -> Tensor | None:
+        points = frame.sample if isinstance(frame, _SampledFrame) else self._points(frame)
         return None if points is None else torch.from_numpy(points).to(self._device)
+
+    def _points(self, frame: Frame) -> NDArray[np.float32] | None:
+        """A frame's stamp seeds its sampling, so a replay gives the same answer."""
+        random = np.random.default_rng(abs(frame.stamp))
+        return preprocess(frame.points, self.card.preprocess, random)
+
+    def _thin(self, frame: Frame) -> _SampledFrame:
+        sample, scale = self._points(frame), np.float32(self.card.preprocess.unit_scale)
+        points = np.empty((0, 3), np.float32) if sample is None else sample / scale
+        return _SampledFrame(frame.stamp, frame.frame_id, points, sample=sample)
 
 
 class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
@@ -289,6 +314,8 @@ class FrameActionPipeline(_ModelOnStream[FrameActionConfig, FrameActions | None]
 class SegmentationPipeline(_ModelOnStream[SegmentationConfig, Segmentation]):
     """A sliding window and a model that labels points. Its verb is `segment`."""
 
+    _keeps_clouds = True
+
     def __init__(self, checkpoint: Checkpoint, config: SegmentationConfig | None = None) -> None:
         """Raises InputError as `ActionPipeline`, and if latency_frames is longer than the clip."""
         super().__init__(checkpoint, config or SegmentationConfig())
@@ -307,7 +334,7 @@ class SegmentationPipeline(_ModelOnStream[SegmentationConfig, Segmentation]):
         confidence = np.zeros(len(frame.points), np.float32)
         there = np.flatnonzero(np.isfinite(frame.points).all(axis=1))
         samples = self._sample(clip)
-        if samples is not None and self._sampled[frame] is not None and there.size:
+        if samples is not None and self._given[frame] is not None and there.size:
             scale = np.float32(self.card.preprocess.unit_scale)
             targets = torch.from_numpy(frame.points[there] * scale).to(self._device)
             with torch.inference_mode():

@@ -11,6 +11,7 @@ from fourd_perception.errors import InputError
 from fourd_perception.pipeline import ActionPipeline, PipelineConfig, Recognition
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.frame import SECOND, Frame
+from fourd_perception.stream.window import Clip
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +107,16 @@ def test_scores_that_are_no_numbers_are_an_error_and_not_an_answer(model):
     clip = next(clip for clip in map(pipeline.offer, poisoned) if clip)
     with np.errstate(over="ignore"), pytest.raises(ValueError, match="not finite"):
         pipeline.recognise(clip)
+
+
+def test_the_window_of_an_action_model_holds_samples_and_no_clouds(model):
+    pipeline, whole = ActionPipeline(model, PipelineConfig(stride=1)), frames(7, points=5000)
+    clip = [clip for clip in map(pipeline.offer, whole) if clip][-1]
+    assert {one.points.shape for one in clip.frames} == {(model.card.preprocess.points, 3)}
+    seen = {row.tobytes() for row in whole[6].points}
+    assert {row.tobytes() for row in clip.newest.points} < seen
+    answer = pipeline.recognise(clip)
+    # A clip of whole clouds, made by somebody else, has the same answer.
+    by_stamp = {one.stamp: one for one in whole}
+    of_clouds = Clip(tuple(by_stamp[one.stamp] for one in clip.frames))
+    np.testing.assert_array_equal(ActionPipeline(model).recognise(of_clouds).scores, answer.scores)

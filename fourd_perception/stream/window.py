@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fourd_perception.parameters import param
@@ -53,12 +54,17 @@ class SlidingWindow:
     A jump back in time, or a gap of more than four periods and half a second, empties the window.
     """
 
-    def __init__(self, clip: ClipConfig, stride: int = 1) -> None:
-        """`stride`: moments of the grid from one clip to the next."""
+    def __init__(
+        self, clip: ClipConfig, stride: int = 1, keep: Callable[[Frame], Frame] | None = None
+    ) -> None:
+        """stride: moments of the grid from one clip to the next. keep: what is kept in place of a
+        frame that a moment takes; called once for each.
+        """
         if stride < 1:
             raise ValueError(f"stride: expected at least 1, got {stride}")
         self.clip = clip
         self.stride = stride
+        self._keep = keep or _as_it_is
         self.resets = 0
         """How often a jump or a gap emptied the window."""
         self.reset_reason = ""
@@ -71,6 +77,7 @@ class SlidingWindow:
     def clear(self) -> None:
         """Forget all frames, without counting it; the next one starts a new grid."""
         self._moments: deque[Frame] = deque(maxlen=self.clip.frames)
+        self._taken: Frame | None = None
         self._last: Frame | None = None
         self._due = 0
         self._until_next_clip = self.clip.frames
@@ -120,10 +127,20 @@ class SlidingWindow:
         clip = None
         while self._due <= frame.stamp + ahead:
             before, after = self._due - last.stamp, abs(frame.stamp - self._due)
-            self._moments.append(last if before <= after else frame)
+            self._take(last if before <= after else frame)
             self._due += self.clip.period
             self._until_next_clip -= 1
             if self._until_next_clip == 0:
                 self._until_next_clip = self.stride
                 clip = Clip(tuple(self._moments))
         return clip
+
+    def _take(self, frame: Frame) -> None:
+        """Put a frame at the next moment; one that stood at the moment before is kept already."""
+        again = frame is self._taken
+        self._moments.append(self._moments[-1] if again else self._keep(frame))
+        self._taken = frame
+
+
+def _as_it_is(frame: Frame) -> Frame:
+    return frame

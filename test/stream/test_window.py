@@ -276,3 +276,18 @@ def test_whatever_the_intervals_clips_are_whole_ordered_and_without_gaps(interva
             broken += not 0 < stamp - last <= longest
             last = stamp
     assert window.resets == broken
+
+
+def test_what_is_kept_of_a_frame_is_asked_for_once():
+    kept = []
+
+    def keep(frame):
+        kept.append(frame.stamp)
+        return Frame(frame.stamp, "kept", frame.points)
+
+    window = SlidingWindow(ClipConfig(4, 1, 10.0), keep=keep)
+    stamps = [0, 200 * MS, 400 * MS]  # a camera of 5 Hz: each frame stands at two moments
+    (clip,) = [clip for clip in map(window.push, frames_at(stamps)) if clip]
+    assert {one.frame_id for one in clip.frames} == {"kept"}
+    assert kept == sorted(set(kept))
+    assert len({id(one) for one in clip.frames}) == len({one.stamp for one in clip.frames}) < 4
