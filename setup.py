@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 NAME = "fourd_perception"
 HERE = Path(__file__).parent
+INSTALLED = {".py", ".yaml", ".xml", ".rviz", ".json", ".safetensors"}
 
 
 def shared(*folders: str) -> list[tuple[str, list[str]]]:
@@ -13,7 +14,7 @@ def shared(*folders: str) -> list[tuple[str, list[str]]]:
     found: dict[str, list[str]] = {}
     for folder in folders:
         for path in sorted((HERE / folder).rglob("*")):
-            if path.is_file() and path.suffix in {".py", ".yaml", ".xml", ".rviz", ".safetensors"}:
+            if path.is_file() and path.suffix in INSTALLED:
                 relative = path.relative_to(HERE)
                 found.setdefault(f"share/{NAME}/{relative.parent}", []).append(str(relative))
     return list(found.items())

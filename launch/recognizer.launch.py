@@ -129,10 +129,10 @@ def start(context: LaunchContext) -> list:
     time = {"use_sim_time": given["use_sim_time"] == "true" or bool(bag)}
     remappings = [("points", given["points"]), ("image", given["image"])]
 
-    def node(name: str, params_file: str, **models: str) -> LifecycleNode:
+    def node(name: str, params_file: str, *, models: dict, **others: bool) -> LifecycleNode:
         # Launch drives the nodes, or nobody: a file is not to make a node drive itself as well.
         told = {key: file for key, file in models.items() if file}
-        overrides = time | {"autostart": False} | told
+        overrides = time | {"autostart": False} | told | others
         return LifecycleNode(
             package="fourd_perception",
             executable=name,
@@ -146,16 +146,14 @@ def start(context: LaunchContext) -> list:
 
     nodes = []
     if given["recognition"] == "true":
-        nodes.append(node("recognizer", given["params_file"], model=given["model"]))
+        nodes.append(node("recognizer", given["params_file"], models={"model": given["model"]}))
     if given["segmentation"] == "true":
-        nodes.append(
-            node(
-                "segmenter",
-                given["segmenter_params_file"],
-                model=given["segmenter_model"],
-                action_model=given["segmenter_action_model"],
-            )
-        )
+        models = {
+            "model": given["segmenter_model"],
+            "action_model": given["segmenter_action_model"],
+        }
+        drawn = {"markers": True} if given["rviz"] == "true" else {}
+        nodes.append(node("segmenter", given["segmenter_params_file"], models=models, **drawn))
     if not nodes:
         raise RuntimeError("recognition, segmentation: nothing to start; set one of them to true")
     play = ExecuteProcess(cmd=["ros2", "bag", "play", bag, "--clock"], output="screen")

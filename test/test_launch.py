@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 import yaml
+
+from fourd_perception.recordings import camera_messages as camera
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "launch" / "recognizer.launch.py"
@@ -87,7 +91,23 @@ def test_the_profile_gives_shared_memory_room_for_large_clouds():
 def test_rviz_shows_the_topics_that_the_launch_file_remaps():
     config = yaml.safe_load((ROOT / "config" / "recognizer.rviz").read_text(encoding="utf-8"))
     displays = config["Visualization Manager"]["Displays"]
-    assert {one["Topic"]["Value"] for one in displays if "Topic" in one} == {"points", "image"}
+    assert {one["Topic"]["Value"] for one in displays if "Topic" in one} == {
+        "points", "image", "segmenter/segmentation", "segmenter/markers",
+    }  # fmt: skip
+
+
+def test_the_foxglove_layout_shows_what_the_nodes_publish():
+    text = (ROOT / "config" / "foxglove_layout.json").read_text(encoding="utf-8")
+    layout = json.loads(text)
+
+    def panels(tree):
+        return [tree] if isinstance(tree, str) else panels(tree["first"]) + panels(tree["second"])
+
+    assert sorted(panels(layout["layout"])) == sorted(layout["configById"])
+    assert set(re.findall(r'"(/[a-z_/]+)', text)) == {
+        "/segmenter/segmentation", "/segmenter/markers", "/segmenter/frame_action",
+        "/recognizer/action", "/diagnostics", camera.POINTS, camera.COLOR,
+    }  # fmt: skip
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def test_what_is_shared_is_installed(described: dict[str, Any]) -> None:
     assert f"share/{NAME}/package.xml" in installed
     for folder in ("launch", "config", "models"):
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in {".py", ".yaml", ".xml", ".rviz", ".safetensors"}:
+            if path.suffix in {".py", ".yaml", ".xml", ".rviz", ".json", ".safetensors"}:
                 assert f"share/{NAME}/{path.relative_to(ROOT)}" in installed
     for _, files in described["data_files"]:
         assert all((ROOT / file).is_file() and not Path(file).is_absolute() for file in files)
