@@ -23,7 +23,12 @@ from tqdm import tqdm
 from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.bag_reader import BagError
 from fourd_perception.recordings.recording import RecordedFrame, Recording
-from fourd_perception.recordings.truth import FILE_NAME, write_truth
+from fourd_perception.recordings.truth import (
+    FILE_NAME,
+    POINT_CLASSES_NAME,
+    write_point_classes,
+    write_truth,
+)
 from fourd_perception.stream.frame import SECOND
 
 STREAMS = ("points", "depth", "color")
@@ -41,12 +46,14 @@ class BagContent:
     """What goes into a bag.
 
     streams: some of STREAMS. whole_room: the cloud of every pixel, else of the foreground.
-    image_step: images with every n-th cloud only, which keeps a bag small.
+    image_step: images with every n-th cloud only, which keeps a bag small. labels: the clouds have
+    a field `label`, the truth of their points, and the folder the names that it numbers.
     """
 
     streams: tuple[str, ...] = STREAMS
     whole_room: bool = False
     image_step: int = 1
+    labels: bool = False
 
     def __post_init__(self) -> None:
         unknown = [one for one in self.streams if one not in STREAMS]
@@ -87,15 +94,19 @@ def write_bag(
     Raises BagError if `path` is there already (with `force`: if it is there and is not a bag), and
     where the recording has nothing of `content`.
     """
-    path = Path(path)
+    path, content = Path(path), content or BagContent()
+    if content.labels and not recording.point_classes:
+        raise BagError(f"{path}: {recording.name} has no labels for points; leave them out")
     _check_target(path, force)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
         unfinished = Path(scratch) / path.name
-        frames = _write_messages(unfinished, recording, start, content or BagContent())
+        frames = _write_messages(unfinished, recording, start, content)
         truth = [replace(one, start=one.start + start, end=one.end + start)
                  for one in recording.truth]  # fmt: skip
         write_truth(unfinished / FILE_NAME, truth)
+        if content.labels:
+            write_point_classes(unfinished / POINT_CLASSES_NAME, recording.point_classes)
         size = sum(file.stat().st_size for file in unfinished.iterdir())
         if path.exists():
             shutil.rmtree(path)
@@ -161,7 +172,10 @@ def _messages(
         yield camera.COLOR_INFO, camera.camera_info(pinhole, stamp)
         yield camera.COLOR, camera.color_image(frame.colour, stamp)
     if "points" in content.streams:
-        yield camera.POINTS, camera.points(frame, pinhole, stamp, whole_room=content.whole_room)
+        cloud = camera.points(
+            frame, pinhole, stamp, whole_room=content.whole_room, with_labels=content.labels
+        )
+        yield camera.POINTS, cloud
 
 
 def _qos(*, latched: bool) -> Qos:

@@ -53,18 +53,29 @@ def header(stamp: int, frame_id: str = OPTICAL_FRAME) -> Any:
     return make("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
 
 
-def points(frame: RecordedFrame, camera: Intrinsics, stamp: int, *, whole_room: bool) -> Any:
-    """A PointCloud2, with rgb where the frame has colour.
+def points(
+    frame: RecordedFrame,
+    camera: Intrinsics,
+    stamp: int,
+    *,
+    whole_room: bool,
+    with_labels: bool = False,
+) -> Any:
+    """A PointCloud2, with rgb where the frame has colour, and labels where it has and they are
+    asked for.
 
     whole_room: every pixel, organised, NaN where there is no return; else the foreground alone,
     unorganised, as masked data sets keep it.
     """
     cloud, rgb = camera.back_project(frame.depth), frame.colour
+    labels = frame.labels if with_labels else None
     if not whole_room:
         keep = frame.foreground & (frame.depth > 0)
         cloud = cloud[keep]
         rgb = rgb[keep] if rgb is not None else None
-    layout = clouds.to_fields(cloud, rgb)
+        labels = labels[keep] if labels is not None else None
+    extra = {} if labels is None else {"label": labels.astype(np.uint32)}
+    layout = clouds.to_fields(cloud, rgb, extra)
     fields = [
         make("sensor_msgs/msg/PointField", **dataclasses.asdict(field)) for field in layout.fields
     ]

@@ -1,9 +1,13 @@
-"""The truth of a bag: `truth.csv` in the bag's folder, one action a line.
+"""The truth of a bag, in the bag's folder: `truth.csv`, one action a line.
 
     start,end,label
     1764000000.000000000,1764000003.600000000,high_arm_wave
 
 Seconds on the clock of the header stamps, with nine decimals as ROS prints them; `end` is excluded.
+Where its clouds have a field `label`, `point_classes.csv` says what the numbers mean:
+
+    number,name
+    0,head
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ from fourd_perception.stream.frame import SECOND
 from fourd_perception.whole_file import written
 
 FILE_NAME = "truth.csv"
+POINT_CLASSES_NAME = "point_classes.csv"
 _HEADER = ["start", "end", "label"]
+_CLASSES_HEADER = ["number", "name"]
 _SECONDS = re.compile(r"(\d+)(?:\.(\d{1,9}))?")
 
 
@@ -31,30 +37,17 @@ class TruthError(InputError):
 def write_truth(path: str | Path, intervals: Sequence[Interval]) -> None:
     """Write intervals, whole or not at all. Raises TruthError as `read_truth` does."""
     path = Path(path)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HEADER)
+    rows = []
     last_end = 0
     for line, interval in enumerate(intervals, start=2):
         last_end = _check(interval, last_end, f"{path}, line {line}")
-        writer.writerow((seconds(interval.start), seconds(interval.end), interval.label))
-    with written(path) as part:
-        part.write_text(text.getvalue(), encoding="utf-8")
+        rows.append((seconds(interval.start), seconds(interval.end), interval.label))
+    _write(path, _HEADER, rows)
 
 
 def read_truth(path: str | Path) -> tuple[Interval, ...]:
     """The intervals of a truth file, in order. Raises TruthError, with the line's number."""
-    path = Path(path)
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
-    except OSError as error:
-        raise TruthError(f"{path}: cannot be read: {error.strerror}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise TruthError(f"{path}: not a CSV file: {error}") from None
-    if not rows or [name.strip() for name in rows[0]] != _HEADER:
-        got = ",".join(rows[0]) if rows else "an empty file"
-        raise TruthError(f"{path}, line 1: expected {','.join(_HEADER)}; got {got[:80]}")
+    rows = _read(Path(path), _HEADER)
     intervals: list[Interval] = []
     last_end = 0
     for line, row in enumerate(rows[1:], start=2):
@@ -67,6 +60,44 @@ def read_truth(path: str | Path) -> tuple[Interval, ...]:
         last_end = _check(interval, last_end, where)
         intervals.append(interval)
     return tuple(intervals)
+
+
+def write_point_classes(path: str | Path, names: Sequence[str]) -> None:
+    """Write what the numbers of points' labels mean, whole or not at all."""
+    _write(Path(path), _CLASSES_HEADER, [(str(number), name) for number, name in enumerate(names)])
+
+
+def read_point_classes(path: str | Path) -> tuple[str, ...]:
+    """The names, by number. Raises TruthError, with the line's number."""
+    rows = _read(Path(path), _CLASSES_HEADER)
+    for line, row in enumerate(rows[1:], start=2):
+        if len(row) != len(_CLASSES_HEADER) or row[0] != str(line - 2) or not row[1].strip():
+            raise TruthError(
+                f"{path}, line {line}: expected {line - 2},<name>; got {','.join(row)}"
+            )
+    return tuple(row[1].strip() for row in rows[1:])
+
+
+def _write(path: Path, header: list[str], rows: Sequence[Sequence[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    with written(path) as part:
+        part.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _read(path: Path, header: list[str]) -> list[list[str]]:
+    """All lines, the header's among them."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except OSError as error:
+        raise TruthError(f"{path}: cannot be read: {error.strerror}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise TruthError(f"{path}: not a CSV file: {error}") from None
+    if not rows or [name.strip() for name in rows[0]] != header:
+        got = ",".join(rows[0]) if rows else "an empty file"
+        raise TruthError(f"{path}, line 1: expected {','.join(header)}; got {got[:80]}")
+    return rows
 
 
 def seconds(stamp: int) -> str:

@@ -146,12 +146,12 @@ def _limbs(
 ) -> list[Shape]:  # fmt: skip
     """Arm and leg of one side. A limb's frame is in its middle, z along it."""
     h, g = body.height, body.girth**0.7
-    arm, leg, hand = f"{side}_arm", f"{side}_leg", f"{side}_hand"
+    arm, leg = f"{side}_arm", f"{side}_leg"
     return [
         Shape("capsule", (0.0275 * h * g, body.upper_arm / 2), arm, shirt,
               body=f"{side}_upper_arm"),
         Shape("capsule", (0.0215 * h * g, body.forearm / 2), arm, sleeves, body=f"{side}_forearm"),
-        Shape("ellipsoid", (0.017 * h, 0.026 * h, 0.054 * h), hand, skin, body=f"{side}_hand"),
+        Shape("ellipsoid", (0.017 * h, 0.026 * h, 0.054 * h), arm, skin, body=f"{side}_hand"),
         Shape("capsule", (0.046 * h * g, body.thigh / 2), leg, trousers, body=f"{side}_thigh"),
         Shape("capsule", (0.029 * h * g, body.shin / 2), leg, leggings, body=f"{side}_shin"),
         Shape("ellipsoid", (0.032 * h * g, 0.033 * h * g, body.shin * 0.3), leg, leggings,

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 POINT_CLASSES = (
-    "head", "torso", "left_arm", "right_arm", "left_hand", "right_hand", "left_leg", "right_leg",
-    "handled_object", "furniture", "floor", "wall",
+    "head", "torso", "left_arm", "right_arm", "left_leg", "right_leg", "handled_object",
+    "furniture", "floor", "wall",
 )  # fmt: skip
+"""An arm has its hand: of the 2048 points that a model sees of a room, a hand has one or two."""
+
 ROOM_GROUP, PERSON_GROUP = 0, 1
 _ROOM_CLASSES = ("furniture", "floor", "wall")
 

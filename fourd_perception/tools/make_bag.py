@@ -32,7 +32,7 @@ def main() -> int:
     """The entry point `make_bag`."""
     arguments = _parser().parse_args()
     streams = tuple(arguments.topics.split(","))
-    content = BagContent(streams, arguments.whole_room, arguments.image_step)
+    content = BagContent(streams, arguments.whole_room, arguments.image_step, arguments.labels)
     seed = arguments.seed
     if seed is None:
         seed = studio_seeds.DEMO if arguments.studio else 0
@@ -145,6 +145,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--whole-room", action="store_true",
         help="every pixel, as an organised cloud; else the person and what they hold",
+    )  # fmt: skip
+    parser.add_argument(
+        "--labels", action="store_true",
+        help="studio: a field `label` in the clouds, and point_classes.csv beside truth.csv",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="overwrite a bag that is there")
     parser.add_argument("--json", action="store_true", help="say what was written as JSON")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,13 @@ from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.bag_reader import BagError, read_messages
 from fourd_perception.recordings.bag_writer import BagContent, start_stamp, write_bag
 from fourd_perception.recordings.recording import Interval, Intrinsics, RecordedFrame, Recording
-from fourd_perception.recordings.truth import FILE_NAME, read_truth
-from fourd_perception.stream.frame import SECOND
+from fourd_perception.recordings.truth import (
+    FILE_NAME,
+    POINT_CLASSES_NAME,
+    read_point_classes,
+    read_truth,
+)
+from fourd_perception.stream.frame import SECOND, UNLABELLED
 
 CAMERA = Intrinsics(width=8, height=6, fx=10.0, fy=12.0, cx=4.0, cy=3.0)
 START = 1_764_000_000 * SECOND
@@ -225,3 +231,26 @@ def test_bags_that_cannot_be_read(tmp_path: Path) -> None:
     mcap.write_bytes(mcap.read_bytes()[:300])
     with pytest.raises(BagError, match="not a rosbag2, or damaged"):
         messages(path, camera.POINTS)
+
+
+def test_labels_go_with_their_points_and_their_names_beside_the_truth(tmp_path: Path) -> None:
+    plain = recording()
+
+    def labelled() -> Iterator[RecordedFrame]:
+        for frame in plain.frames():
+            labels = np.where(frame.foreground, 0, 1).astype(np.uint16)
+            yield replace(frame, labels=np.where(frame.depth > 0, labels, UNLABELLED))
+
+    whole = replace(plain, frames=labelled, point_classes=("person", "wall"))
+    for whole_room, expected in ((False, [0, 0, 0, 0]), (True, [UNLABELLED, *[1] * 7])):
+        path = tmp_path / f"bag_{whole_room}"
+        content = BagContent(("points",), whole_room=whole_room, labels=True)
+        write_bag(path, whole, start=START, content=content)
+        cloud = messages(path, camera.POINTS)[0].message
+        assert cloud.fields[-1].name == "label"
+        label = np.frombuffer(cloud.data, np.uint32).reshape(-1, cloud.point_step // 4)[:, -1]
+        assert label.tolist()[:8] == expected
+        assert read_point_classes(path / POINT_CLASSES_NAME) == ("person", "wall")
+    with pytest.raises(BagError, match="test has no labels for points"):
+        write_bag(tmp_path / "none", plain, start=START, content=BagContent(labels=True))
+    assert not (tmp_path / "none").exists()

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fourd_perception.recordings.recording import Interval
-from fourd_perception.recordings.truth import TruthError, read_truth, write_truth
+from fourd_perception.recordings.truth import (
+    TruthError,
+    read_point_classes,
+    read_truth,
+    write_point_classes,
+    write_truth,
+)
 
 LABELS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=12)
 
@@ -81,3 +87,24 @@ def test_overlaps_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(TruthError, match="line 3"):
         write_truth(path, [Interval(1, 5, "a"), Interval(4, 6, "b")])
     assert not path.exists()
+
+
+def test_names_of_point_classes_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "point_classes.csv"
+    write_point_classes(path, ("head", "left arm, with its hand"))
+    assert read_point_classes(path) == ("head", "left arm, with its hand")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "line 1: expected number,name; got an empty file"),
+        ("number,name\n1,head\n", "line 2: expected 0,<name>; got 1,head"),
+        ("number,name\n0,head\n1, \n", "line 3: expected 1,<name>"),
+    ],
+)
+def test_point_classes_that_cannot_be_meant(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "point_classes.csv"
+    path.write_text(text)
+    with pytest.raises(TruthError, match=says):
+        read_point_classes(path)

@@ -17,7 +17,7 @@ from fourd_perception.studio.shapes import POINT_CLASSES
 
 SMALL = StudioConfig(width=96, height=72, rate=5.0)
 CLEAN = dataclasses.replace(SMALL, noise=False)
-PERSON = range(8)
+PERSON = [*range(POINT_CLASSES.index("handled_object"))]
 
 
 def world_points(frame: RecordedFrame, scene: Scene) -> np.ndarray:

@@ -16,11 +16,9 @@ import numpy as np
 from fourd_perception.errors import InputError
 from fourd_perception.recordings import studio_seeds
 from fourd_perception.recordings.recording import Recording
-from fourd_perception.stream.frame import UNLABELLED
 from training.datasets import studio
 from training.datasets.labelled_video import (
     NO_LABEL,
-    NO_POINT_LABEL,
     DataSet,
     LabelledFrame,
     LabelledVideo,
@@ -30,15 +28,6 @@ from training.datasets.labelled_video import (
 if TYPE_CHECKING:
     from training.config import DataConfig
     from training.datasets.prepared import Video
-
-POINT_CLASSES = (
-    "head", "torso", "left_arm", "right_arm", "left_leg", "right_leg", "handled_object",
-    "furniture", "floor", "wall",
-)  # fmt: skip
-"""An arm has its hand: of 2048 points of a room, a hand has one or two."""
-
-_STUDIO_CLASS = {"left_hand": "left_arm", "right_hand": "right_arm"}
-"""Which of these a class of the studio's belongs to, where it has another name."""
 
 PROTOCOLS = ("room", "person")
 
@@ -56,16 +45,13 @@ def read(seed: int) -> Iterable[LabelledVideo]:
 
 
 def _frames(recording: Recording, *, whole_room: bool) -> Iterator[LabelledFrame]:
-    names = [_STUDIO_CLASS.get(name, name) for name in recording.point_classes]
-    ours = np.full(UNLABELLED + 1, NO_POINT_LABEL, np.uint8)
-    ours[: len(names)] = [POINT_CLASSES.index(name) for name in names]
     for frame in recording.frames():
         seen = frame.depth > 0
         if not whole_room:
             seen &= frame.foreground
         points = recording.intrinsics.back_project_where(frame.depth, seen)
-        assert frame.labels is not None  # the studio's frames have them
-        yield LabelledFrame(points, point_labels=ours[frame.labels[seen]])
+        assert frame.labels is not None  # the studio's frames have one where there is a return
+        yield LabelledFrame(points, point_labels=frame.labels[seen].astype(np.uint8))
 
 
 def _kind(seed: int) -> str:
@@ -74,6 +60,8 @@ def _kind(seed: int) -> str:
 
 def open_data_set(config: DataConfig) -> DataSet:
     """One source a seed, which is also its group. Imports MuJoCo."""
+    from fourd_perception.studio import POINT_CLASSES
+
     sources = [
         Source(f"studio_{seed}_{_kind(seed)}", str(seed), part, partial(read, seed))
         for seed, part in studio_seeds.parts(config.recordings, config.test_recordings)
