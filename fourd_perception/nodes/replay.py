@@ -36,11 +36,41 @@ class ReplayFailed(Exception):
         super().__init__("\n".join([f"{text}; {log} ends in:", *(f"  {line}" for line in lines)]))
 
 
+class Signals:
+    """SIGINT and SIGTERM as exceptions that are not lost.
+
+    One that is raised while rclpy runs a callback may end there; it is raised again by `check`.
+    """
+
+    def __init__(self) -> None:
+        self._received: BaseException | None = None
+
+    def __enter__(self) -> Signals:
+        self._before = {
+            number: signal.signal(number, self._end) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt or SystemExit where a signal has come."""
+        if self._received is not None:
+            raise self._received
+
+    def _end(self, number: int, _: object) -> None:
+        interrupted = number == signal.SIGINT
+        self._received = KeyboardInterrupt() if interrupted else SystemExit(128 + number)
+        raise self._received
+
+
 class Replay:
     """A recognizer in a process of its own, to which a bag is played from another one.
 
     A context manager: the recognizer starts, and warms up, when the block is entered, and ends with
-    it.
+    it, also where SIGINT or SIGTERM end the block.
     """
 
     def __init__(self, context: Context, model: Path, logs: Path) -> None:
@@ -49,9 +79,11 @@ class Replay:
         self._model = model
         self._logs = logs
         self._stack = contextlib.ExitStack()
+        self._signals = Signals()
         self._executor = SingleThreadedExecutor(context=context)
 
     def __enter__(self) -> Replay:
+        self._stack.enter_context(self._signals)
         self._listener = Listener(camera.POINTS, context=self._context)
         self._stack.callback(self._listener.destroy_node)
         self._executor.add_node(self._listener)
@@ -108,6 +140,7 @@ class Replay:
 
     def _spin(self, if_ended: str) -> None:
         self._executor.spin_once(_TICK)
+        self._signals.check()
         if self._recognizer.poll() is not None:
             raise ReplayFailed(if_ended, self._recognizer_log)
 
@@ -116,9 +149,8 @@ class Replay:
 def private_ros(fastdds_profile: Path) -> Iterator[Context]:
     """ROS on this machine only, on the domain that ROS_DOMAIN_ID says, else on one of its own.
 
-    The environment says so to the processes that are started too. SIGINT and SIGTERM end the block
-    by an exception, so that these processes end with it. Raises InputError on a ROS_DOMAIN_ID that
-    is none.
+    The environment says so to the processes that are started too. rclpy's own handling of signals,
+    which would only end its spinning, is off. Raises InputError on a ROS_DOMAIN_ID that is none.
     """
     environment = dict(os.environ)
     os.environ.update(
@@ -127,15 +159,12 @@ def private_ros(fastdds_profile: Path) -> Iterator[Context]:
         FASTRTPS_DEFAULT_PROFILES_FILE=str(fastdds_profile),  # up to Jazzy
         FASTDDS_DEFAULT_PROFILES_FILE=str(fastdds_profile),
     )
-    on_sigterm = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     context = Context()
     try:
-        # rclpy's own handlers would only end its spinning.
         rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
         yield context
     finally:
         context.try_shutdown()
-        signal.signal(signal.SIGTERM, on_sigterm)
         os.environ.clear()
         os.environ.update(environment)
 
