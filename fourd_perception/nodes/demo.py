@@ -123,17 +123,19 @@ def _perform(
     show: Show, card: ModelCard, seed: int, out: Path, say: TextIO
 ) -> tuple[Schedule, list[Answer]]:
     """Make the bag and play it to the recognizer, showing what comes back. Raises ReplayFailed."""
-    from fourd_perception.nodes.replay import Replay, private_ros
+    from fourd_perception.nodes.listener import HeardClasses
+    from fourd_perception.nodes.replay import Replay, private_ros, recognizer
 
     answers: dict[int, Answer] = {}
     with private_ros(shared_file("config/fastdds.xml")) as ros:
         domain = ros.get_domain_id()
         print(f"starting the recognizer (this machine only, ROS_DOMAIN_ID={domain})", file=say)
-        with Replay(ros, show.model, logs=out) as replay:
+        with Replay(ros, [recognizer(show.model)], logs=out) as replay:
             schedule = _make_bag(show, card, seed, out / "bag")  # while the recognizer warms up
             replay.wait_until_ready()
             with LiveView(schedule.clouds[0], say) as live:
                 for heard in replay.play(out / "bag"):
+                    assert isinstance(heard, HeardClasses)  # of the recognizer alone
                     answer = schedule.answer(heard.stamp, heard.top, heard.latency_ms)
                     answers[answer.stamp] = answer
                     live.show(answer)

@@ -1,4 +1,4 @@
-"""A bag played to a recognizer, each in a process of its own, and what comes back."""
+"""A bag played to perception nodes, each in a process of its own, and what comes back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import rclpy
@@ -17,7 +18,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from fourd_perception.errors import InputError
-from fourd_perception.nodes.listener import HeardAnswer, Listener
+from fourd_perception.nodes.listener import HeardClasses, HeardLabels, Listener
 from fourd_perception.recordings import camera_messages as camera
 
 _READY_WITHIN = 180.0  # the first start compiles kernels
@@ -66,68 +67,103 @@ class Signals:
         raise self._received
 
 
-class Replay:
-    """A recognizer in a process of its own, to which a bag is played from another one.
+@dataclass(frozen=True)
+class Started:
+    """A node that is started: `recognizer` or `segmenter`, and its parameters.
 
-    A context manager: the recognizer starts, and warms up, when the block is entered, and ends with
-    it, also where SIGINT or SIGTERM end the block.
+    label_topics: its class tables, which whoever plays to it waits for.
     """
 
-    def __init__(self, context: Context, model: Path, logs: Path) -> None:
+    name: str
+    parameters: Mapping[str, object]
+    label_topics: tuple[str, ...]
+
+    def arguments(self) -> list[str]:
+        """Its module and command line."""
+        given = {"autostart": True, "top_k": 0, **self.parameters}
+        told = [("-p", f"{key}:={_as_yaml(value)}") for key, value in given.items()]
+        return [
+            f"fourd_perception.nodes.{self.name}", "--ros-args",
+            "-r", f"points:={camera.POINTS}", *(word for pair in told for word in pair),
+        ]  # fmt: skip
+
+
+def recognizer(model: Path) -> Started:
+    """The recognizer with a model."""
+    return Started("recognizer", {"model": str(model)}, ("/recognizer/label_info",))
+
+
+def segmenter(model: Path | None, action_model: Path | None = None, **others: object) -> Started:
+    """The segmenter with a model for points, one for frames, or both. others: its parameters."""
+    tables = {"/segmenter/label_info": model, "/segmenter/frame_action/label_info": action_model}
+    files = {"model": model, "action_model": action_model}
+    told = {key: str(file) for key, file in files.items() if file}
+    return Started("segmenter", {**told, **others}, tuple(t for t, file in tables.items() if file))
+
+
+class Replay:
+    """Perception nodes in processes of their own, to which a bag is played from another one.
+
+    A context manager: the nodes start, and warm up, when the block is entered, and end with it,
+    also where SIGINT or SIGTERM end the block.
+    """
+
+    def __init__(self, context: Context, nodes: Sequence[Started], logs: Path) -> None:
         """context: of `private_ros`. logs: an existing folder, for what the processes print."""
         self._context = context
-        self._model = model
+        self._nodes = nodes
         self._logs = logs
         self._stack = contextlib.ExitStack()
         self._signals = Signals()
         self._executor = SingleThreadedExecutor(context=context)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Replay:
         self._stack.enter_context(self._signals)
-        self._listener = Listener(camera.POINTS, context=self._context)
+        names = [node.name for node in self._nodes]
+        self._listener = Listener(camera.POINTS, names, context=self._context)
         self._stack.callback(self._listener.destroy_node)
         self._executor.add_node(self._listener)
         self._stack.callback(self._executor.shutdown)
-        command = [
-            "fourd_perception.nodes.recognizer", "--ros-args",
-            "-r", f"points:={camera.POINTS}", "-p", f"model:={self._model}",
-            "-p", "autostart:=true", "-p", "top_k:=0",
-        ]  # fmt: skip
-        self._recognizer = self._stack.enter_context(_process(command, self._recognizer_log))
+        for node in self._nodes:
+            process = _process(node.arguments(), self._log(node.name))
+            self._running[node.name] = self._stack.enter_context(process)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    @property
-    def _recognizer_log(self) -> Path:
-        return self._logs / "recognizer.log"
+    def _log(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
 
     def wait_until_ready(self) -> None:
-        """Returns when the recognizer is active. Raises ReplayFailed."""
+        """Returns when all nodes are active. Raises ReplayFailed."""
         until = time.monotonic() + _READY_WITHIN
-        while not self._listener.recognizer_is_active():
-            self._spin("the recognizer did not start")
+        while not self._listener.all_are_active():
+            self._spin("did not start")
             if time.monotonic() > until:
+                names = " or the ".join(self._running)
                 raise ReplayFailed(
-                    f"the recognizer is not active after {_READY_WITHIN:g} s", self._recognizer_log
+                    f"the {names} is not active after {_READY_WITHIN:g} s",
+                    self._log(self._nodes[-1].name),
                 )
 
-    def play(self, bag: Path) -> Iterator[HeardAnswer]:
+    def play(self, bag: Path, *options: str) -> Iterator[HeardClasses | HeardLabels]:
         """Play a bag from start to end; the answers as they come, and for a moment after.
 
-        Raises ReplayFailed, also if there was no answer at all.
+        options: further ones of play_bag. Raises ReplayFailed, also if there was no answer at all.
         """
+        tables = [topic for node in self._nodes for topic in node.label_topics]
         command = [
-            "fourd_perception.nodes.play_bag", str(bag), "--topics", camera.POINTS,
-            "--wait-for", camera.POINTS, "/recognizer/label_info",
+            "fourd_perception.nodes.play_bag", str(bag), "--topics", camera.POINTS, *options,
+            "--wait-for", camera.POINTS, *tables,
         ]  # fmt: skip
-        log = self._logs / "play_bag.log"
+        log = self._log("play_bag")
         answered = False
         with _process(command, log) as player:
             until = None
             while until is None or time.monotonic() < until:
-                self._spin("the recognizer ended")
+                self._spin("ended")
                 while self._listener.heard:
                     answered = True
                     yield self._listener.heard.popleft()
@@ -136,13 +172,19 @@ class Replay:
             if player.returncode != 0:
                 raise ReplayFailed("the bag could not be played", log)
         if not answered:
-            raise ReplayFailed("the recognizer answered nothing", self._recognizer_log)
+            name = self._nodes[0].name
+            raise ReplayFailed(f"the {name} answered nothing", self._log(name))
 
-    def _spin(self, if_ended: str) -> None:
+    def _spin(self, how: str) -> None:
         self._executor.spin_once(_TICK)
         self._signals.check()
-        if self._recognizer.poll() is not None:
-            raise ReplayFailed(if_ended, self._recognizer_log)
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                raise ReplayFailed(f"the {name} {how}", self._log(name))
+
+
+def _as_yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @contextlib.contextmanager
