@@ -48,6 +48,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "mcap": ["mcap"],
         "studio": ["mujoco>=3.5"],
         "training": ["av", "h5py", "tensorboard"],
     },
