@@ -141,6 +141,8 @@ class _ModelOnStream(Generic[Config, Answer]):
         self._device = next(checkpoint.model.parameters()).device
         self._stream = self._model.stream(self.window.clip.frames)
         self._sampled: dict[Frame, Tensor | None] = {}
+        self.sampling_ms = 0.0
+        """What it took to sample the last window's new frames, of its processing time."""
 
     def _clip_config(self) -> ClipConfig:
         trained = self.card.clip
@@ -188,10 +190,12 @@ class _ModelOnStream(Generic[Config, Answer]):
         A frame's stamp seeds its sampling, so a replay gives the same answer. A frame without
         points takes the sample of the nearest frame that has some; None if no frame has.
         """
+        started = time.perf_counter()
         self._sampled = {
             frame: self._sampled[frame] if frame in self._sampled else self._sample_frame(frame)
             for frame in clip.frames
         }
+        self.sampling_ms = (time.perf_counter() - started) * 1e3
         return fill_nearest([self._sampled[frame] for frame in clip.frames])
 
     def _sample_frame(self, frame: Frame) -> Tensor | None:

@@ -122,6 +122,7 @@ def test_the_programs_are_there(described: dict[str, Any]) -> None:
         "play_bag",
         "demo",
         "make_bag",
+        "evaluate_bag",
         "checkpoint",
     }
     for program in programs:

@@ -87,7 +87,7 @@ class DepthReader:
     def __init__(self, *, rectified: bool = False) -> None:
         self._rectified = rectified
         self._camera: DepthCamera | None = None
-        self._rays = np.empty((0, 0, 2), np.float32)
+        self._rays: NDArray[np.float32] = np.empty((0, 0, 2), np.float32)
 
     def points(self, image: Any, info: Any) -> NDArray[np.float32]:
         """The points of a depth sensor_msgs/Image: (H * W, 3) float32, metres, row by row.

@@ -64,13 +64,17 @@ def points(frame: RecordedFrame, camera: Intrinsics, stamp: int, *, whole_room: 
         keep = frame.foreground & (frame.depth > 0)
         cloud = cloud[keep]
         rgb = rgb[keep] if rgb is not None else None
-    layout = clouds.to_fields(cloud, rgb)
+    return cloud_message(clouds.to_fields(cloud, rgb), header(stamp))
+
+
+def cloud_message(layout: clouds.CloudLayout, head: Any) -> Any:
+    """A PointCloud2 of this layout and std_msgs/Header."""
     fields = [
         make("sensor_msgs/msg/PointField", **dataclasses.asdict(field)) for field in layout.fields
     ]
     return make(
         MESSAGE_TYPES[POINTS],
-        header=header(stamp),
+        header=head,
         height=layout.height,
         width=layout.width,
         fields=fields,
