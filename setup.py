@@ -49,6 +49,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "mcap": ["mcap"],
         "studio": ["mujoco>=3.5"],
         "training": ["av", "h5py", "tensorboard"],
     },
@@ -59,6 +60,7 @@ setup(
             f"play_bag = {NAME}.nodes.play_bag:main",
             f"demo = {NAME}.nodes.demo:main",
             f"make_bag = {NAME}.tools.make_bag:main",
+            f"evaluate_bag = {NAME}.tools.evaluate_bag:main",
             f"checkpoint = {NAME}.tools.checkpoint:main",
         ],
     },

@@ -161,6 +161,8 @@ class _ModelOnStream(Generic[Config, Answer]):
         self._device = next(checkpoint.model.parameters()).device
         self._stream = self._model.stream(self.window.clip.frames)
         self._given: dict[Frame, Tensor | None] = {}
+        self.sampling_ms = 0.0
+        """What the sampling of all frames has taken so far, in `offer` or in the verb."""
 
     def _clip_config(self) -> ClipConfig:
         trained = self.card.clip
@@ -220,8 +222,11 @@ class _ModelOnStream(Generic[Config, Answer]):
 
     def _points(self, frame: Frame) -> NDArray[np.float32] | None:
         """A frame's stamp seeds its sampling, so a replay gives the same answer."""
+        started = time.perf_counter()
         random = np.random.default_rng(abs(frame.stamp))
-        return preprocess(frame.points, self.card.preprocess, random)
+        points = preprocess(frame.points, self.card.preprocess, random)
+        self.sampling_ms += (time.perf_counter() - started) * 1e3
+        return points
 
     def _thin(self, frame: Frame) -> _SampledFrame:
         sample, scale = self._points(frame), np.float32(self.card.preprocess.unit_scale)

@@ -37,7 +37,10 @@ ROSDEP_KEYS = {
     "yaml": "python3-yaml",
 }
 # safetensors has no rosdep key; the others are extras, imported where they are used.
-FROM_PIP = {"cv2", "cv_bridge", "mujoco", "rosbags", "safetensors", "triton"}
+FROM_PIP = {
+    "backports", "compression", "cv2", "cv_bridge", "mcap", "mujoco", "rosbags", "safetensors",
+    "triton",
+}  # fmt: skip
 
 
 def manifest() -> ElementTree.Element:
@@ -119,6 +122,7 @@ def test_the_programs_are_there(described: dict[str, Any]) -> None:
         "play_bag",
         "demo",
         "make_bag",
+        "evaluate_bag",
         "checkpoint",
     }
     for program in programs:

@@ -19,6 +19,7 @@ from fourd_perception.stream.frame import SECOND
 RIGHT, WRONG, TRANSITION, TRUTH = "#2e9e6b", "#d64545", "#9aa4ad", "#4c8dd6"
 
 _BACKGROUND = 24
+_MANY = 3000
 _INK = "#010203"  # stands for the page's own text colour, put in at the end
 _STYLE = {
     "font.family": "sans-serif",
@@ -41,6 +42,7 @@ def timeline(session: Session) -> str:
     seen = {one.label for one in session.truth} | {one.label for one in session.answers}
     rows = [name for name in session.classes if name in seen]
     start, end = session.clouds[0], session.clouds[-1]
+    many = len(session.answers) > _MANY  # as a picture; so many dots would make a page of megabytes
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "timeline"}):
         width = float(np.clip((end - start) / SECOND * 0.17, 9, 40))
         figure = Figure((width, 1.6 + 0.27 * len(rows)), layout="constrained")
@@ -57,8 +59,12 @@ def timeline(session: Session) -> str:
         for colour, answers in _by_colour(session.answers):
             seconds = [(one.stamp - start) / SECOND for one in answers]
             named = [(x, rows.index(one.label)) for x, one in zip(seconds, answers) if one.label]
-            above.scatter(*np.reshape(named, (-1, 2)).T, s=14, color=colour, zorder=3)
-            below.scatter(seconds, [one.score for one in answers], s=7, color=colour)
+            above.scatter(
+                *np.reshape(named, (-1, 2)).T, s=14, color=colour, zorder=3, rasterized=many
+            )
+            below.scatter(
+                seconds, [one.score for one in answers], s=7, color=colour, rasterized=many
+            )
         above.set_yticks(range(len(rows)), [_words(name) for name in rows])
         above.invert_yaxis()
         above.tick_params(axis="y", length=0)
@@ -118,6 +124,34 @@ def latency_histogram(latency_ms: Sequence[float]) -> str:
         axes.set(xlabel="latency, ms", ylabel="windows")
         axes.set_xlim(left=0)
         axes.legend(loc="upper right", fontsize=9)
+        return _svg(figure)
+
+
+def reliability(scores: NDArray[np.float32], labels: NDArray[np.int64], bins: int = 10) -> str:
+    """SVG: of the windows that a model is so sure of, how many it names right.
+
+    scores: (V, K) probabilities; labels: (V,). A well calibrated model lies on the diagonal; a
+    bar's strength is its share of the windows.
+    """
+    sure = scores.max(axis=1)
+    right = scores.argmax(axis=1) == labels
+    bin_of = np.minimum((sure * bins).astype(int), bins - 1)
+    count = np.bincount(bin_of, minlength=bins)
+    share = np.bincount(bin_of, weights=right, minlength=bins) / np.maximum(count, 1)
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "reliability"}):
+        figure = Figure((4.2, 3.6), layout="constrained")
+        axes: Axes = figure.subplots()
+        axes.plot((0, 1), (0, 1), color=_INK, alpha=0.4, linewidth=1, linestyle="--")
+        for place in np.flatnonzero(count):
+            strength = 0.25 + 0.65 * count[place] / count.max()
+            axes.bar(
+                (place + 0.5) / bins, share[place], width=0.92 / bins, color=TRUTH, alpha=strength
+            )
+            axes.text(
+                (place + 0.5) / bins, share[place] + 0.015, str(count[place]),
+                ha="center", fontsize=8,
+            )  # fmt: skip
+        axes.set(xlim=(0, 1), ylim=(0, 1.09), xlabel="score", ylabel="named right")
         return _svg(figure)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fourd_perception.recordings.recording import Interval
+from fourd_perception.stream.frame import SECOND
 
 
 def window_truth(start: int, end: int, intervals: Sequence[Interval]) -> str | None:
@@ -135,6 +136,21 @@ def expected_calibration_error(
     bin_of = np.searchsorted(edges, sure, side="left")
     gaps = np.abs(np.bincount(bin_of, weights=sure - right, minlength=bins))
     return float(100 * gaps.sum() / len(wanted))
+
+
+def seconds_to_first_right(
+    stamps: Sequence[int], answers: Sequence[str | None], intervals: Sequence[Interval]
+) -> list[float | None]:
+    """Of each action: from its start to the first right answer inside it, in seconds.
+
+    stamps: nanoseconds of the answers. None where no answer inside the action is right.
+    """
+    found: list[float | None] = []
+    for one in intervals:
+        right = [stamp for stamp, label in zip(stamps, answers)
+                 if one.start <= stamp < one.end and label == one.label]  # fmt: skip
+        found.append((min(right) - one.start) / SECOND if right else None)
+    return found
 
 
 @dataclass(frozen=True)

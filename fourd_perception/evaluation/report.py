@@ -1,8 +1,9 @@
-"""One HTML page that shows a session: no network, no other file."""
+"""One HTML page that shows how a model answered: no network, no other file."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,26 +20,75 @@ _TEMPLATE = "report.html.j2"
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """A picture as the page shows it."""
+class Scene:
+    """A picture as the page shows it. image: a data URI, or empty."""
 
     image: str
     cloud: str
-    seconds: float
-    truth: str | None
+    caption: str
+    truth: str
     answer: str | None
     right: bool | None
 
 
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with its heading. svg: as `charts` makes them. wide: has a line to itself.
+
+    legend: whether its colours are those of right and wrong answers, to be explained.
+    """
+
+    title: str
+    text: str
+    svg: str
+    wide: bool = False
+    legend: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a heading; the first row names the columns."""
+
+    title: str
+    text: str
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a report shows, in its order. tiles: (figure, what it is, what it is over)."""
+
+    title: str
+    command: str
+    tiles: Sequence[tuple[str, str, str]]
+    scenes_title: str
+    scenes_text: str
+    scenes: Sequence[Scene]
+    charts: Sequence[Chart]
+    tables: Sequence[Table]
+    notes: Sequence[str]
+    facts: Mapping[str, str]
+
+
 def write_report(path: str | Path, session: Session) -> None:
-    """Write the page, whole or not at all."""
-    text = render(session)
+    """Write the page of a session, whole or not at all."""
+    write_page(path, session_page(session))
+
+
+def write_page(path: str | Path, page: Page) -> None:
+    """Write a page, whole or not at all."""
+    text = render_page(page)
     with written(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def render(session: Session) -> str:
-    """The page as text."""
+    """The page of a session as text."""
+    return render_page(session_page(session))
+
+
+def render_page(page: Page) -> str:
+    """A page as text."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fourd_perception", "evaluation"),
         autoescape=True,
@@ -47,16 +97,9 @@ def render(session: Session) -> str:
         lstrip_blocks=True,
     )
     environment.filters["words"] = lambda name: name.replace("_", " ")
-    counts = confusion(session)
+    environment.filters["drawn"] = Markup
     return environment.get_template(_TEMPLATE).render(
-        session=session,
-        tiles=tiles(figures(session)),
-        scenes=[_scene(session, picture) for picture in session.pictures],
-        timeline=Markup(charts.timeline(session)) if session.answers else "",
-        confusion=Markup(charts.confusion_heatmap(counts, session.classes)) if counts.any() else "",
-        latency=Markup(charts.latency_histogram(session.latencies_ms))
-        if session.latencies_ms
-        else "",
+        page=page,
         colours={
             "right": charts.RIGHT,
             "wrong": charts.WRONG,
@@ -64,6 +107,50 @@ def render(session: Session) -> str:
             "truth": charts.TRUTH,
         },
     )
+
+
+def session_page(session: Session) -> Page:
+    """What the page of a session shows."""
+    return Page(
+        title=session.title,
+        command=session.command,
+        tiles=tiles(figures(session)),
+        scenes_title="What the camera saw",
+        scenes_text="Left the camera's picture, right the cloud that was sent, seen from the side.",
+        scenes=[scene(session, picture) for picture in session.pictures],
+        charts=[*timeline_charts(session), *_session_charts(session)],
+        tables=[],
+        notes=[],
+        facts=session.facts,
+    )
+
+
+def timeline_charts(session: Session, title: str = "Answers in time") -> list[Chart]:
+    """The answers against the truth; none without answers."""
+    text = "Every dot is one answer, at the time of the newest cloud of its window."
+    if not session.answers:
+        return []
+    return [Chart(title, text, charts.timeline(session), wide=True, legend=True)]
+
+
+def confusion_charts(*sessions: Session, what: str = "Windows inside one action") -> list[Chart]:
+    """The truth against the answers, of all sessions; none without a judged window."""
+    counts = confusion(*sessions)
+    if not counts.any():
+        return []
+    text = f"{what}: the truth by row, the answer by column."
+    return [Chart("Confusion", text, charts.confusion_heatmap(counts, sessions[0].classes))]
+
+
+def _session_charts(session: Session) -> list[Chart]:
+    found = confusion_charts(session)
+    if session.latencies_ms:
+        text = (
+            "From the moment a window's newest cloud was sent to the moment its answer was "
+            "received."
+        )
+        found.append(Chart("Latency", text, charts.latency_histogram(session.latencies_ms)))
+    return found
 
 
 def percent(value: float | None) -> str:
@@ -103,14 +190,16 @@ def tiles(measured: Figures) -> list[tuple[str, str, str]]:
     ]
 
 
-def _scene(session: Session, picture: Picture) -> _Scene:
+def scene(session: Session, picture: Picture, where: str = "") -> Scene:
     """A picture with the truth at its moment and the answer that was the newest one by then."""
     answer = next((one for one in reversed(session.answers) if one.stamp <= picture.stamp), None)
-    return _Scene(
-        image=_data_uri(charts.png(picture.image)),
+    seconds = (picture.stamp - session.clouds[0]) / SECOND
+    return Scene(
+        image="" if picture.image is None else _data_uri(charts.png(picture.image)),
         cloud=_data_uri(charts.png(charts.render_cloud(picture.points))),
-        seconds=(picture.stamp - session.clouds[0]) / SECOND,
-        truth=window_truth(picture.stamp, picture.stamp, session.truth),
+        caption=f"{where}{seconds:.1f} s",
+        truth=window_truth(picture.stamp, picture.stamp, session.truth)
+        or ("between actions" if session.truth else "no truth"),
         answer=answer.label if answer else None,
         right=answer.right if answer else None,
     )

@@ -48,11 +48,11 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One frame of a recording. image: (H, W, 3) uint8 RGB. points: (N, 3) float32, metres,
-    optical frame, NaN where there is no return."""
+    """One frame of a recording. image: (H, W, 3) uint8 RGB, or None. points: (N, 3) float32,
+    metres, optical frame, NaN where there is no return."""
 
     stamp: int
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] | None
     points: NDArray[np.float32]
 
 
@@ -106,31 +106,38 @@ class Figures:
     latency_max_ms: float | None
 
 
-def confusion(session: Session) -> NDArray[np.int64]:
-    """(K, K + 1) counts of the judged windows, as metrics.confusion_matrix gives them."""
-    judged = [(one.truth, one.label) for one in session.answers if one.truth is not None]
+def confusion(*sessions: Session) -> NDArray[np.int64]:
+    """(K, K + 1) counts of the judged windows, as metrics.confusion_matrix gives them.
+
+    sessions: of one model, so of one list of classes.
+    """
+    judged = [(one.truth, one.label)
+              for session in sessions for one in session.answers
+              if one.truth is not None]  # fmt: skip
     return confusion_matrix(
-        [truth for truth, _ in judged], [label for _, label in judged], session.classes
+        [truth for truth, _ in judged], [label for _, label in judged], sessions[0].classes
     )
 
 
-def figures(session: Session) -> Figures:
-    """Accuracy, latency and drops of a session."""
-    counts = confusion(session)
-    votes = [(action.label, action_label(session.answers, action)) for action in session.truth]
+def figures(*sessions: Session) -> Figures:
+    """Accuracy, latency and drops of one session, or of several together."""
+    counts = confusion(*sessions)
+    votes = [(action.label, action_label(session.answers, action))
+             for session in sessions for action in session.truth]  # fmt: skip
     right = [truth == label for truth, label in votes if label is not None]
+    latencies_ms = [one for session in sessions for one in session.latencies_ms]
     p50, p95, p99, most = (
-        np.percentile(session.latencies_ms, (50, 95, 99, 100))
-        if session.latencies_ms
-        else (math.nan,) * 4
+        np.percentile(latencies_ms, (50, 95, 99, 100)) if latencies_ms else (math.nan,) * 4
     )
-    span = session.clouds[-1] - session.clouds[0] if session.clouds else 0
+    span = sum(one.clouds[-1] - one.clouds[0] for one in sessions if one.clouds)
+    expected = sum(one.windows_expected for one in sessions)
+    answered = sum(len(one.answers) for one in sessions)
     return Figures(
         seconds=round(span / SECOND, 3),
-        clouds_sent=len(session.clouds),
-        windows_expected=session.windows_expected,
-        windows_answered=len(session.answers),
-        windows_dropped=max(session.windows_expected - len(session.answers), 0),
+        clouds_sent=sum(len(one.clouds) for one in sessions),
+        windows_expected=expected,
+        windows_answered=answered,
+        windows_dropped=sum(max(one.windows_expected - len(one.answers), 0) for one in sessions),
         windows_judged=int(counts.sum()),
         window_accuracy=_known(accuracy(counts), 2),
         actions_judged=len(right),

@@ -23,13 +23,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability, QosReliability
-from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
 from fourd_perception.errors import command
 from fourd_perception.messages.results import to_stamp
-from fourd_perception.recordings.bag_reader import BagError, open_bag, raw_messages
+from fourd_perception.recordings.bag_reader import Bag, BagError, open_bag, raw_messages
 from fourd_perception.stream.frame import SECOND
 from fourd_perception.tools.arguments import positive
 
@@ -126,7 +125,7 @@ class ClockPublisher:
         self._publisher.publish(Clock(clock=to_stamp(self._now)))
 
 
-def play(node: Node, bag: Reader, options: Options, summary: Summary) -> None:
+def play(node: Node, bag: Bag, options: Options, summary: Summary) -> None:
     """Play an open bag to its end (for ever with `loop`), filling in `summary` on the way.
 
     Raises BagError: before anything is sent, if there is nothing to play; where it is damaged,
@@ -148,7 +147,7 @@ def play(node: Node, bag: Reader, options: Options, summary: Summary) -> None:
 
 
 def _play_once(
-    bag: Reader,
+    bag: Bag,
     connections: list[Connection],
     publishers: dict[int, Publisher],
     clock: ClockPublisher | None,
@@ -172,7 +171,7 @@ def _play_once(
             bar.update((recorded - first) / SECOND / options.rate - bar.n)
 
 
-def _choose(bag: Reader, options: Options) -> list[Connection]:
+def _choose(bag: Bag, options: Options) -> list[Connection]:
     known = sorted({connection.topic for connection in bag.connections})
     for topic in (*options.topics, *options.remap):
         if topic not in known:

@@ -75,13 +75,17 @@ def points(
         rgb = rgb[keep] if rgb is not None else None
         labels = labels[keep] if labels is not None else None
     extra = {} if labels is None else {"label": labels.astype(np.uint32)}
-    layout = clouds.to_fields(cloud, rgb, extra)
+    return cloud_message(clouds.to_fields(cloud, rgb, extra), header(stamp))
+
+
+def cloud_message(layout: clouds.CloudLayout, head: Any) -> Any:
+    """A PointCloud2 of this layout and std_msgs/Header."""
     fields = [
         make("sensor_msgs/msg/PointField", **dataclasses.asdict(field)) for field in layout.fields
     ]
     return make(
         MESSAGE_TYPES[POINTS],
-        header=header(stamp),
+        header=head,
         height=layout.height,
         width=layout.width,
         fields=fields,

@@ -1,0 +1,310 @@
+"""A bag through the very pipelines that the nodes run, in bag time, losing nothing."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourd_perception.checkpoint import Checkpoint
+from fourd_perception.errors import InputError
+from fourd_perception.evaluation.bag_frames import BagFrame, BagFrames, Tap
+from fourd_perception.evaluation.bag_labels import BagTruth
+from fourd_perception.evaluation.bag_source import BagSource, find_source
+from fourd_perception.evaluation.metrics import label_confusion, window_truth
+from fourd_perception.evaluation.session import Answer, Picture, Session
+from fourd_perception.pipeline import (
+    ActionPipeline,
+    FrameActionConfig,
+    FrameActionPipeline,
+    FrameActions,
+    PipelineConfig,
+    Recognition,
+    Segmentation,
+    SegmentationConfig,
+    SegmentationPipeline,
+)
+from fourd_perception.recordings.bag_reader import open_bag
+from fourd_perception.stream.frame import SECOND, UNLABELLED, Frame
+from fourd_perception.stream.window import Clip
+
+Pipeline = ActionPipeline | FrameActionPipeline | SegmentationPipeline
+Result = Recognition | FrameActions | Segmentation
+
+_IGNORED = (255, UNLABELLED, -1)
+"""Labels of points that are no class, as data sets and PCL write them."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What each stage took, milliseconds: of every frame its reading, of every window the sampling
+    of its new frames and the model. wall_s: seconds of all of it, without loading the model."""
+
+    read_ms: NDArray[np.float32]
+    preprocess_ms: NDArray[np.float32]
+    model_ms: NDArray[np.float32]
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """How a frame's points were labelled. recorded: nanoseconds. counts: points of each class, and
+    at the end those without a label. right, judged: of the points whose truth is known."""
+
+    stamp: int
+    recorded: int
+    counts: tuple[int, ...]
+    right: int
+    judged: int
+
+
+@dataclass(frozen=True, eq=False)
+class BagResult:
+    """What a model said of a bag.
+
+    session: its clouds, truth and answers; of a model that labels points there are none, but
+    `frames`. scores: (N, K) float32 of the answers. recorded: (N,) int64 nanoseconds, when the
+    cloud that an answer speaks of was. points: (K, K + 1) counts as `label_confusion` gives them,
+    or None where the clouds bring no truth. notes: a line each on what was wrong with the bag.
+    """
+
+    path: Path
+    task: str
+    source: BagSource
+    session: Session
+    scores: NDArray[np.float32]
+    recorded: NDArray[np.int64]
+    frames: tuple[LabelledFrame, ...]
+    points: NDArray[np.int64] | None
+    stages: Stages
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The bag's own name."""
+        return self.path.name
+
+    @property
+    def seconds(self) -> float:
+        """Of bag time, from the first cloud to the last."""
+        clouds = self.session.clouds
+        return max(clouds[-1] - clouds[0], 0) / SECOND if clouds else 0.0
+
+    def with_truth(self, truth: BagTruth) -> BagResult:
+        """The same, its answers judged."""
+        answers = tuple(
+            replace(one, truth=window_truth(one.start, one.stamp, truth.intervals))
+            for one in self.session.answers
+        )
+        session = replace(self.session, truth=truth.intervals, answers=answers)
+        return replace(self, session=session, notes=(*self.notes, *truth.problems))
+
+    def with_pictures(self, pictures: Sequence[Picture]) -> BagResult:
+        """The same, with pictures."""
+        return replace(self, session=replace(self.session, pictures=tuple(pictures)))
+
+
+def make_pipeline(checkpoint: Checkpoint, stride: int = 0) -> Pipeline:
+    """The pipeline of the checkpoint's task, as its node has it. stride: 0 for the node's own.
+
+    Raises InputError on a model of another task.
+    """
+    given = {"stride": stride} if stride else {}
+    task = checkpoint.card.task
+    if task == "action_recognition":
+        return ActionPipeline(checkpoint, PipelineConfig(**given))
+    if task == "action_segmentation":
+        return FrameActionPipeline(checkpoint, FrameActionConfig(**given))
+    if task == "semantic_segmentation":
+        return SegmentationPipeline(checkpoint, SegmentationConfig(**given))
+    raise InputError(f"{checkpoint.card.name}: nothing here runs a model for the task '{task}'")
+
+
+def evaluate(
+    path: str | Path,
+    pipeline: Pipeline,
+    asked: BagSource | None = None,
+    *,
+    progress: Callable[[float], None] | None = None,
+    tap: Tap | None = None,
+    on_result: Callable[[Result, int], None] | None = None,
+) -> BagResult:
+    """Run a pipeline over a bag. The same bag and pipeline give the same answers, bit for bit.
+
+    What is kept does not grow with the clouds' size, only with their number: stamps and scores.
+    progress: called with the seconds of bag time that have passed. tap: as BagFrames has it.
+    on_result: called with every result as it is made, and when its cloud was recorded.
+    Raises BagError where the bag cannot be opened, and InputError as `find_source`, and where it
+    has no frame, or too few for one window.
+    """
+    path = Path(path)
+    with open_bag(path) as bag:
+        source = find_source(bag, asked)
+        run = _Run(pipeline, on_result)
+        pipeline.warm_up()
+        frames = BagFrames(bag, source, tap)
+        started = time.perf_counter()
+        for one in frames:
+            run.take(one)
+            if progress:
+                progress((one.recorded - bag.start_time) / SECOND)
+        wall = time.perf_counter() - started
+        notes = [*frames.said(), *_windows_said(path, pipeline)]
+        if not run.stamps:
+            raise InputError(
+                f"{path}: no frame in its {frames.messages} messages of {source.frames}"
+                + "".join(f"; {note}" for note in notes)
+            )
+    if not run.windows:
+        clip = pipeline.window.clip
+        rate = pipeline.window.camera_rate
+        raise InputError(
+            f"{path}: {len(run.stamps)} clouds"
+            + (f" at {rate:.3g} Hz" if rate else "")
+            + f" are too few for one window of {clip.frames} frames at {SECOND / clip.period:g} Hz"
+            + "".join(f"; {note}" for note in notes)
+        )
+    return run.result(path, source, wall, notes)
+
+
+def _windows_said(path: Path, pipeline: Pipeline) -> list[str]:
+    window = pipeline.window
+    lines = []
+    if window.ignored:
+        lines.append(f"{path}: {window.ignored} clouds came late, out of order, and were left out")
+    if window.resets:
+        lines.append(
+            f"{path}: the window was emptied {window.resets} times; last: {window.reset_reason}"
+        )
+    return lines
+
+
+@dataclass
+class _Run:
+    """What is gathered while a bag goes by."""
+
+    pipeline: Pipeline
+    on_result: Callable[[Result, int], None] | None
+    windows: int = 0
+    stamps: array[int] = field(default_factory=lambda: array("q"))
+    recorded: array[int] = field(default_factory=lambda: array("q"))
+    answers: list[Answer] = field(default_factory=list)
+    scores: list[NDArray[np.float32]] = field(default_factory=list)
+    frames: list[LabelledFrame] = field(default_factory=list)
+    points: NDArray[np.int64] | None = None
+    read_ms: array[float] = field(default_factory=lambda: array("f"))
+    preprocess_ms: array[float] = field(default_factory=lambda: array("f"))
+    model_ms: array[float] = field(default_factory=lambda: array("f"))
+    strange_labels: int = 0
+
+    def __post_init__(self) -> None:
+        # A point's truth is kept for as long as the window holds its frame, and no longer.
+        self._truth: weakref.WeakKeyDictionary[Frame, NDArray[np.int64]]
+        self._truth = weakref.WeakKeyDictionary()
+        self._when: dict[int, int] = {}
+        self._sampled_ms = self.pipeline.sampling_ms
+
+    def take(self, read: BagFrame) -> None:
+        """A frame through the pipeline."""
+        self.stamps.append(read.frame.stamp)
+        self.read_ms.append(read.read_ms)
+        self._when[read.frame.stamp] = read.recorded
+        if read.labels is not None:
+            self._truth[read.frame] = read.labels
+        clip = self.pipeline.offer(read.frame)
+        if clip is None:
+            return
+        self.windows += 1
+        before = self.pipeline.sampling_ms
+        result = self._infer(clip)
+        after = self.pipeline.sampling_ms
+        if result is None:
+            return
+        self.preprocess_ms.append(after - self._sampled_ms)  # of all frames since the last window
+        self.model_ms.append(result.processing_ms - (after - before))
+        self._sampled_ms = after
+        if isinstance(result, Segmentation):
+            recorded = self._label(result)
+        else:
+            for one in result.frames if isinstance(result, FrameActions) else (result,):
+                recorded = self._answer(one)
+        if self.on_result:
+            self.on_result(result, recorded)
+
+    def result(self, path: Path, source: BagSource, wall: float, notes: Sequence[str]) -> BagResult:
+        """All of it together."""
+        card = self.pipeline.card
+        if self.strange_labels:
+            notes = [
+                *notes,
+                f"{path}: {self.strange_labels} points have a label that is none of the model's "
+                f"{len(card.classes)} classes; they are not judged",
+            ]
+        return BagResult(
+            path=path,
+            task=card.task,
+            source=source,
+            session=Session(
+                title=path.name,
+                command="",
+                classes=card.classes,
+                truth=(),
+                clouds=tuple(self.stamps),
+                windows_expected=len(self.answers) or self.windows,
+                answers=tuple(self.answers),
+                facts={},
+            ),
+            scores=np.array(self.scores, np.float32).reshape(-1, len(card.classes)),
+            recorded=np.array(self.recorded, np.int64),
+            frames=tuple(self.frames),
+            points=self.points,
+            stages=Stages(
+                np.array(self.read_ms, np.float32),
+                np.array(self.preprocess_ms, np.float32),
+                np.array(self.model_ms, np.float32),
+                wall,
+            ),
+            notes=tuple(notes),
+        )
+
+    def _infer(self, clip: Clip) -> Result | None:
+        if isinstance(self.pipeline, SegmentationPipeline):
+            return self.pipeline.segment(clip)
+        return self.pipeline.recognise(clip)
+
+    def _answer(self, said: Recognition) -> int:
+        classes = self.pipeline.card.classes
+        top = tuple((classes[index], score) for index, score in said.top(5, 0.0))
+        recorded = self._when[said.stamp]
+        of_frame = isinstance(self.pipeline, FrameActionPipeline)
+        start = said.stamp if of_frame else said.start  # it speaks of that frame alone
+        self.answers.append(Answer(said.stamp, start, top, said.processing_ms, None))
+        self.scores.append(said.scores)
+        self.recorded.append(recorded)
+        return recorded
+
+    def _label(self, said: Segmentation) -> int:
+        classes = len(self.pipeline.card.classes)
+        recorded, truth = self._when[said.stamp], self._truth.get(said.frame)
+        right = judged = 0
+        if truth is not None:
+            strange = ((truth < 0) | (truth >= classes)) & ~np.isin(truth, _IGNORED)
+            self.strange_labels += int(strange.sum())
+            counts = label_confusion(
+                truth=np.where(strange, -1, truth), answers=said.labels, classes=classes,
+                ignore=_IGNORED,
+            )  # fmt: skip
+            right, judged = int(np.trace(counts)), int(counts.sum())
+            self.points = counts if self.points is None else self.points + counts
+        counted = np.bincount(np.minimum(said.labels, classes), minlength=classes + 1)
+        self.frames.append(
+            LabelledFrame(said.stamp, recorded, tuple(counted.tolist()), right, judged)
+        )
+        self.recorded.append(recorded)
+        return recorded

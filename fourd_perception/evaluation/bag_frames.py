@@ -1,0 +1,174 @@
+"""The frames of a bag, in bag order, as the live node would make them of the messages."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.interfaces import Connection
+
+from fourd_perception.errors import InputError
+from fourd_perception.evaluation.bag_source import BagSource, first_message
+from fourd_perception.messages import clouds
+from fourd_perception.messages.depth_images import DepthReader
+from fourd_perception.messages.point_labels import labels_of
+from fourd_perception.messages.reading import BadMessage
+from fourd_perception.messages.stamps import from_stamp
+from fourd_perception.recordings.bag_reader import Bag, BagError
+from fourd_perception.stream.frame import Frame
+
+Tap = Callable[[Connection, int, bytes], None]
+
+
+@dataclass(frozen=True, eq=False)
+class BagFrame:
+    """A frame of a bag. recorded: nanoseconds, when its message was. labels: (N,) int64, the truth
+    of its points, where the cloud has a field `label`. read_ms: what reading it took."""
+
+    frame: Frame
+    recorded: int
+    labels: NDArray[np.int64] | None
+    read_ms: float
+
+
+class BagFrames:
+    """Goes through the frames of an open bag, once, one at a time.
+
+    A cloud with the stamp of the one before, and one that cannot be read, are left out and counted;
+    a stamp of 0 is replaced by the time of recording, and counted. The end of a damaged bag is
+    where its damage begins.
+    """
+
+    def __init__(
+        self,
+        bag: Bag,
+        source: BagSource,
+        tap: Tap | None = None,
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> None:
+        """source: as `find_source` gives it. tap: called with every message of the bag, of all its
+        topics, as CDR, in order: frames come after the messages that they are made of. start, stop:
+        nanoseconds; only what was recorded from this time on and before this one."""
+        self.messages = 0
+        """Of the topic that makes the frames."""
+        self.zero_stamps = 0
+        self.left_out: Counter[str] = Counter()
+        """Messages that made no frame, by the reason."""
+        self.damage = ""
+        """Why the bag ended early."""
+        self._details: dict[str, str] = {}
+        self._bag = bag
+        self._source = source
+        self._tap = tap
+        self._span = (start, stop)
+        self._last_stamp: int | None = None
+        self._depth = DepthReader(rectified=_is_rectified(source.depth))
+        self._info = first_message(bag, source.camera_info) if source.camera_info else None
+
+    def __iter__(self) -> Iterator[BagFrame]:
+        source, bag = self._source, self._bag
+        topics = [one for one in (source.frames, source.camera_info) if one]
+        connections = bag.connections if self._tap else bag.of_topics(topics)
+        started = time.perf_counter()
+        messages = bag.messages(connections, *self._span)
+        while True:
+            try:
+                connection, recorded, data = next(messages)
+            except StopIteration:
+                break
+            except Exception as error:  # noqa: BLE001 - rosbags lets through what damage runs into
+                text = " ".join(str(error).split())
+                self.damage = f"{bag.path}: damaged, and read up to the damage ({text:.120})"
+                return
+            if self._tap:
+                self._copy(self._tap, connection, recorded, data)
+            if connection.topic in topics:
+                made = self._take(connection, recorded, data)
+                if made is not None:
+                    frame, labels = made
+                    took = (time.perf_counter() - started) * 1e3
+                    yield BagFrame(frame, recorded, labels, took)
+                    started = time.perf_counter()
+        try:
+            bag.check_end()
+        except BagError as error:
+            self.damage = str(error)
+
+    def said(self) -> list[str]:
+        """What there is to say of the bag's messages, a line each."""
+        where = f"{self._bag.path}: {self._source.frames}"
+        lines = list(self._bag.trouble)
+        if self.zero_stamps:
+            lines.append(
+                f"{where}: {self.zero_stamps} of {self.messages} messages have stamp 0: the time "
+                "of their recording is taken"
+            )
+        lines += [
+            f"{where}: {count} of {self.messages} messages left out: {self._details[reason]}"
+            for reason, count in sorted(self.left_out.items())
+        ]
+        return lines + [self.damage] * bool(self.damage)
+
+    def _take(
+        self, connection: Connection, recorded: int, data: bytes
+    ) -> tuple[Frame, NDArray[np.int64] | None] | None:
+        """A message's frame and its points' truth; None where it makes none."""
+        makes_frames = connection.topic == self._source.frames
+        self.messages += makes_frames
+        try:
+            message = self._bag.deserialize(connection, data)
+        except BagError:
+            self._leave_out("cannot be decoded", f"{connection.topic}: bytes that are no message")
+            return None
+        if not makes_frames:
+            self._info = message
+            return None
+        stamp = from_stamp(message.header.stamp)
+        if stamp == 0:
+            self.zero_stamps += 1
+            stamp = recorded
+        if stamp == self._last_stamp:
+            self._leave_out("stamp repeated", "a cloud has the stamp of the one before")
+            return None
+        self._last_stamp = stamp
+        try:
+            return self._frame(stamp, message)
+        except InputError as error:
+            self._leave_out(getattr(error, "reason", "unreadable"), str(error))
+            return None
+
+    def _frame(self, stamp: int, message: Any) -> tuple[Frame, NDArray[np.int64] | None]:
+        labels = None
+        if self._source.points:
+            points = clouds.from_message(message)
+            labels = labels_of(message)
+        elif self._info is None:
+            raise BadMessage("no CameraInfo", "none that can be read comes with the depth images")
+        else:
+            points = self._depth.points(message, self._info)
+        rows = max(1, int(message.height))
+        return Frame(stamp, str(message.header.frame_id), points, rows=rows), labels
+
+    def _copy(self, tap: Tap, connection: Connection, recorded: int, data: bytes) -> None:
+        try:
+            cdr = self._bag.to_cdr(connection, data)
+        except BagError:  # of ROS 1, and of a type that nobody knows in ROS 2
+            self._leave_out(f"{connection.topic} not copied", f"{connection.msgtype} is not known")
+            return
+        tap(connection, recorded, cdr)
+
+    def _leave_out(self, reason: str, detail: str) -> None:
+        self.left_out[reason] += 1
+        self._details.setdefault(reason, detail)
+
+
+def _is_rectified(topic: str | None) -> bool:
+    """By its name, as image_proc and the drivers have it: image_rect, image_rect_raw."""
+    return "rect" in (topic or "").rpartition("/")[2]

@@ -1,0 +1,183 @@
+"""The report on a model and some bags: a page for people, and the same figures as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fourd_perception.evaluation import charts, report
+from fourd_perception.evaluation.bag import BagResult
+from fourd_perception.evaluation.bag_figures import (
+    BagFigures,
+    bag_figures,
+    class_figures,
+    judged_scores,
+)
+from fourd_perception.evaluation.report import Chart, Page, Table, percent
+
+_NAMES = {
+    "action_recognition": ("windows", "Windows inside one action"),
+    "action_segmentation": ("frames", "Frames"),
+    "semantic_segmentation": ("frames", "Points"),
+}
+
+
+def bag_page(
+    title: str,
+    command: str,
+    results: Sequence[BagResult],
+    facts: Mapping[str, str],
+    notes: Sequence[str] = (),
+) -> Page:
+    """The page of bags that one model was run on; notes: on top of the bags' own."""
+    measured = bag_figures(results)
+    pictures = [
+        report.scene(one.session, picture, f"{one.name}, " if len(results) > 1 else "")
+        for one in results
+        for picture in one.session.pictures
+    ]
+    return Page(
+        title=title,
+        command=command,
+        tiles=bag_tiles(measured, results[0].task),
+        scenes_title="The hardest moments",
+        scenes_text="Where the model was surest of something wrong, or least sure: the camera's "
+        "picture, where there is one, and the cloud, seen from the side.",
+        scenes=pictures,
+        charts=[
+            *(chart for one in results
+              for chart in report.timeline_charts(one.session, _heading(one, len(results)))),
+            *_charts(results),
+        ],
+        tables=[*_measures(measured, results[0].task), *_classes(results), *_bags(results)],
+        notes=[*notes, *(note for one in results for note in one.notes)],
+        facts=facts,
+    )  # fmt: skip
+
+
+def bag_summary(
+    command: str, results: Sequence[BagResult], facts: Mapping[str, str], notes: Sequence[str] = ()
+) -> dict[str, object]:
+    """The figures of all bags, of each bag and of each class, for JSON."""
+    return {
+        "command": command,
+        "facts": dict(facts),
+        "figures": dataclasses.asdict(bag_figures(results)),
+        "bags": {
+            str(one.path): {
+                "topics": dataclasses.asdict(one.source),
+                "figures": dataclasses.asdict(bag_figures([one])),
+                "notes": list(one.notes),
+            }
+            for one in results
+        },
+        "classes": [dataclasses.asdict(one) for one in class_figures(results)],
+        "notes": list(notes),
+    }
+
+
+def bag_tiles(measured: BagFigures, task: str) -> list[tuple[str, str, str]]:
+    """(figure, what it is, what it is over) of the summary."""
+    what = _NAMES[task][0]
+    tiles = []
+    if task == "semantic_segmentation":
+        tiles += [
+            (percent(measured.mean_iou), "mean IoU", f"of {measured.points_judged:,} points"),
+            (percent(measured.point_accuracy), "points labelled right", "of those with a truth"),
+        ]
+    else:
+        tiles += [
+            (
+                percent(measured.window_accuracy),
+                f"{what} named right",
+                f"of {measured.windows_judged} that lie inside one action",
+            ),
+            (
+                percent(measured.action_accuracy),
+                "actions named right",
+                f"of {measured.actions_judged}, by all their {what}",
+            ),
+            (
+                _seconds(measured.first_right_median_s),
+                "to the first right answer",
+                f"median; {measured.actions_never_right} actions never",
+            ),
+        ]
+    speed = measured.times_real_time
+    return [
+        *tiles,
+        (
+            "–" if speed is None else f"{speed:.1f} ×",
+            "real time",
+            f"{measured.seconds:.0f} s of bag, {measured.windows_answered} {what}",
+        ),
+    ]
+
+
+def _heading(result: BagResult, bags: int) -> str:
+    return "Answers in time" if bags == 1 else f"Answers in time: {result.name}"
+
+
+def _charts(results: Sequence[BagResult]) -> list[Chart]:
+    sessions = [one.session for one in results]
+    found = report.confusion_charts(*sessions, what=_NAMES[results[0].task][1])
+    scores, labels = judged_scores(results)
+    if len(labels):
+        text = (
+            "Of the answers that the model is so sure of, the share that is right; the number is "
+            "how many. A calibrated model lies on the line."
+        )
+        found.append(Chart("Calibration", text, charts.reliability(scores, labels)))
+    stages = [one.stages for one in results]
+    model = np.concatenate([one.preprocess_ms + one.model_ms for one in stages])
+    if len(model):
+        text = "Of a window: sampling its new frames, and the model."
+        found.append(Chart("Latency", text, charts.latency_histogram(model.tolist())))
+    return found
+
+
+def _measures(measured: BagFigures, task: str) -> list[Table]:
+    rows: list[tuple[str, str]] = []
+    if measured.windows_judged:
+        rows += [
+            (f"top-{measured.top_k} accuracy", percent(measured.top_k_accuracy)),
+            ("expected calibration error", percent(measured.calibration_error)),
+            ("frame accuracy", percent(measured.frame_accuracy)),
+            ("edit score", percent(measured.edit_score)),
+            ("F1@10, 25, 50", " · ".join(
+                percent(one) for one in (measured.f1_10, measured.f1_25, measured.f1_50))),
+        ]  # fmt: skip
+    for stage, unit in (("read", "frame"), ("preprocess", "window"), ("model", "window")):
+        median, most = (getattr(measured, f"{stage}_p{share}_ms") for share in (50, 99))
+        if median is not None:
+            rows.append((f"{stage}, of a {unit}", f"median {median:.1f} ms, 99 % {most:.1f} ms"))
+    text = "Frame accuracy, edit score and F1 are of the answers' moments in a row."
+    return [Table("Measures", text if measured.windows_judged else "", (("", "value"), *rows))]
+
+
+def _classes(results: Sequence[BagResult]) -> list[Table]:
+    found = class_figures(results)
+    if not found:
+        return []
+    what = "points" if results[0].frames else _NAMES[results[0].task][0]
+    rows = [(one.name, str(one.judged), percent(one.accuracy), percent(one.iou)) for one in found]
+    heads = ("class", what, "right", "IoU")
+    return [Table("Classes", "Those that occur in the truth.", (heads, *rows))]
+
+
+def _bags(results: Sequence[BagResult]) -> list[Table]:
+    if len(results) == 1:
+        return []
+    rows = []
+    for one in results:
+        own = bag_figures([one])
+        judged = own.mean_iou if one.frames else own.window_accuracy
+        rows.append((one.name, f"{own.seconds:.1f} s", percent(judged), one.source.text()))
+    right = "mean IoU" if results[0].frames else "right"
+    return [Table("Bags", "", (("bag", "lasts", right, "topics"), *rows))]
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} s"

@@ -1,0 +1,134 @@
+"""Which topics of a bag are evaluated: found by type, asked for where there are several."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from fourd_perception.errors import InputError
+from fourd_perception.recordings.bag_reader import Bag, BagError
+
+POINTS = "sensor_msgs/msg/PointCloud2"
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+INFO = "sensor_msgs/msg/CameraInfo"
+
+DEPTHS = ("16UC1", "32FC1")
+"""Encodings of depth images."""
+
+
+@dataclass(frozen=True)
+class BagSource:
+    """The topics of a bag: its clouds, or depth images and the camera_info that belongs to them.
+
+    image: colour, or else depth, for pictures alone. None: to be found, or, once `find_source` has
+    been asked, not there.
+    """
+
+    points: str | None = None
+    depth: str | None = None
+    camera_info: str | None = None
+    image: str | None = None
+
+    @property
+    def frames(self) -> str:
+        """The topic that makes the frames."""
+        return self.points or self.depth or ""
+
+    def text(self) -> str:
+        """In words, for a reader."""
+        frames = self.points or f"{self.depth} with {self.camera_info}"
+        return f"{frames}; images from {self.image}" if self.image else frames
+
+
+def find_source(bag: Bag, asked: BagSource | None = None) -> BagSource:
+    """The topics to evaluate; what is asked for is taken, the rest is found by type.
+
+    Clouds go before depth images. Of several colour topics none is taken: they are only to look at.
+    Raises InputError where a topic is not there or is of another type, where the bag has neither
+    clouds nor depth images, and where it has several: the line lists them, and the option.
+    """
+    asked = asked or BagSource()
+    by_type: dict[str, list[str]] = {}
+    for topic, kind in sorted(bag.topics.items()):
+        by_type.setdefault(kind, []).append(topic)
+    first = _first_messages(bag, by_type.get(IMAGE, []))
+    depths = [topic for topic, message in first.items() if message.encoding in DEPTHS]
+    colours = [topic for topic in first if topic not in depths] + by_type.get(COMPRESSED, [])
+    _check(bag, asked, by_type)
+
+    points, depth, info = asked.points, asked.depth, asked.camera_info
+    if not (points or depth):
+        points = _only(bag, "clouds", "--points", by_type.get(POINTS, []))
+        depth = None if points else _only(bag, "depth images", "--depth", depths)
+        if not (points or depth):
+            held = ", ".join(f"{topic} ({kind})" for topic, kind in sorted(bag.topics.items()))
+            raise InputError(
+                f"{bag.path}: neither a PointCloud2 nor a depth Image (16UC1 or 32FC1); "
+                f"it has {held or 'no messages'}"
+            )
+    if points and depth:
+        raise InputError(f"{bag.path}: both --points and --depth are given; give one of them")
+    if depth:
+        info = info or _camera_info(bag, depth, by_type.get(INFO, []))
+    pictures = next((one for one in (colours, depths) if len(one) == 1), [None])
+    image = asked.image or pictures[0]
+    return BagSource(points, depth, info if depth else None, image)
+
+
+def _check(bag: Bag, asked: BagSource, by_type: dict[str, list[str]]) -> None:
+    for option, topic, kinds in (
+        ("--points", asked.points, (POINTS,)),
+        ("--depth", asked.depth, (IMAGE,)),
+        ("--camera-info", asked.camera_info, (INFO,)),
+        ("--image", asked.image, (IMAGE, COMPRESSED)),
+    ):
+        known = [one for kind in kinds for one in by_type.get(kind, [])]
+        if topic and topic not in known:
+            got = bag.topics.get(topic)
+            raise InputError(
+                f"{bag.path}: {option} {topic}: "
+                + (f"it is a {got}" if got else "there is no such topic with messages")
+                + f"; of {kinds[0].split('/')[-1]} there is {', '.join(known) or 'none'}"
+            )
+
+
+def _only(bag: Bag, what: str, option: str, candidates: list[str]) -> str | None:
+    if len(candidates) > 1:
+        raise InputError(
+            f"{bag.path}: {what} on several topics: {', '.join(candidates)}; choose with {option}"
+        )
+    return candidates[0] if candidates else None
+
+
+def _camera_info(bag: Bag, depth: str, candidates: list[str]) -> str:
+    """The one beside the image, as image_transport has it, or else the only one."""
+    beside = depth.rpartition("/")[0] + "/camera_info"
+    if beside in candidates:
+        return beside
+    found = _only(bag, "CameraInfo", "--camera-info", candidates)
+    if found is None:
+        raise InputError(
+            f"{bag.path}: no CameraInfo for the depth images of {depth}; record {beside} with them"
+        )
+    return found
+
+
+def _first_messages(bag: Bag, topics: Collection[str]) -> dict[str, Any]:
+    """Of each topic; those that cannot be read are left out."""
+    return {topic: message for topic in topics
+            if (message := first_message(bag, topic)) is not None}  # fmt: skip
+
+
+def first_message(bag: Bag, topic: str) -> Any:
+    """The first message of a topic that can be read; None where there is none."""
+    for connection in bag.of_topics([topic]):
+        try:
+            for _, _, data in bag.messages([connection]):
+                return bag.deserialize(connection, data)
+        except BagError:
+            continue
+        except Exception:  # noqa: BLE001 - rosbags lets through what damage runs into
+            continue
+    return None

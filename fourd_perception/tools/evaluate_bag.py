@@ -1,0 +1,182 @@
+"""Run a model over recorded bags, exactly as its node would, and report how well it does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from fourd_perception.checkpoint import ModelCard, read_card
+from fourd_perception.errors import InputError, command
+from fourd_perception.evaluation.bag import BagResult
+from fourd_perception.evaluation.bag_figures import bag_figures
+from fourd_perception.evaluation.bag_jobs import BagJob, FailedJob, run_jobs
+from fourd_perception.evaluation.bag_labels import read_labels
+from fourd_perception.evaluation.bag_report import bag_page, bag_summary, bag_tiles
+from fourd_perception.evaluation.bag_source import BagSource
+from fourd_perception.evaluation.predictions import write_predictions
+from fourd_perception.evaluation.report import write_page
+from fourd_perception.stream.frame import SECOND
+from fourd_perception.tools.arguments import counting
+from fourd_perception.whole_file import written
+
+_PACKAGES = ("fourd_perception", "torch", "numpy", "rosbags")
+_PICTURES = 8
+_SHOWN_NOTES = 12
+
+_EPILOG = """\
+A bag is a rosbag2 (a folder, a .mcap or a .db3 file) or a ROS 1 .bag. Its clouds, or its depth
+images, are found by their type. The truth is a CSV with the columns bag,start,end,label (seconds on
+the clock of the stamps, or from the bag's first cloud on), or a truth.csv in the bag's folder; of
+points, the field `label` of the clouds. Without a truth there are predictions and no scores.
+The same bags and model give the same predictions, bit for bit."""
+
+
+@command
+def main() -> int:
+    """The entry point `evaluate_bag`."""
+    arguments = _parser().parse_args()
+    say = sys.stderr if arguments.json else sys.stdout  # stdout is for the script that listens
+    card = read_card(arguments.model)
+    bags = _different(arguments.bags)
+    notes = read_labels(arguments.labels).strangers(bags) if arguments.labels else []
+    source = BagSource(arguments.points, arguments.depth, arguments.camera_info, arguments.image)
+    out: Path = arguments.out
+    jobs = [
+        BagJob(
+            bag,
+            arguments.model,
+            source,
+            arguments.labels,
+            arguments.stride,
+            out / f"{bag.stem}_with_predictions" if arguments.write_bag else None,
+            max(1, _PICTURES // len(bags)),
+        )
+        for bag in bags
+    ]
+    outcomes = run_jobs(jobs, arguments.jobs)
+    results = [one for one in outcomes if isinstance(one, BagResult)]
+    failed = [one for one in outcomes if isinstance(one, FailedJob)]
+    if results:
+        notes = [*notes, *(f"not evaluated: {one.reason}" for one in failed)]
+        summary = _write(out, arguments.model, card, results, notes)
+        print(_last_screen(results, notes, out / "report.html"), file=say)
+        if arguments.json:
+            print(json.dumps(summary))
+    if failed:
+        raise InputError(failed[0].reason + _others(len(failed) - 1, len(results)))
+    return 0
+
+
+def _write(
+    out: Path, model: Path, card: ModelCard, results: Sequence[BagResult], notes: Sequence[str]
+) -> dict[str, object]:
+    """Report, figures and predictions; what report.json says."""
+    typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    facts = _facts(model, card, results)
+    title = f"{card.name} on {results[0].name}"
+    if len(results) > 1:
+        title = f"{card.name} on {len(results)} bags"
+    write_page(out / "report.html", bag_page(title, typed, results, facts, notes))
+    summary = bag_summary(typed, results, facts, notes)
+    with written(out / "report.json") as part:
+        part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_predictions(out / "predictions.csv", results)
+    return summary
+
+
+def _facts(model: Path, card: ModelCard, results: Sequence[BagResult]) -> dict[str, str]:
+    period = SECOND / card.clip.period
+    return {
+        "bags": ", ".join(str(one.path) for one in results),
+        "topics": "; ".join(sorted({one.source.text() for one in results})),
+        "model": f"{model}: {card.name} ({card.architecture}, {card.task}), {len(card.classes)} "
+        f"classes; windows of {card.clip.frames} frames at {period:g} Hz, "
+        f"{card.preprocess.points} points a frame",
+        "how": "offline, in bag time: every cloud goes through the pipeline that the node runs",
+        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), Python "
+        f"{platform.python_version()}",
+        "versions": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "of the ROS distribution"
+
+
+def _last_screen(results: Sequence[BagResult], notes: Sequence[str], page: Path) -> str:
+    everything = [*notes, *(note for one in results for note in one.notes)]
+    lines = [f"  {note}" for note in everything[:_SHOWN_NOTES]]
+    if len(everything) > _SHOWN_NOTES:
+        lines.append(f"  and {len(everything) - _SHOWN_NOTES} more such lines, in the report")
+    tiles = bag_tiles(bag_figures(results), results[0].task)
+    lines += ["", *(f"  {meaning:<26}{figure:>10}   {over}" for figure, meaning, over in tiles)]
+    return "\n".join([*lines, "", f"  the report: {page}"])
+
+
+def _others(failed: int, evaluated: int) -> str:
+    """What else there is to say after the first bag that failed."""
+    more = f"; {failed} other bags failed too" if failed else ""
+    return more + (f" ({evaluated} bags were evaluated)" if evaluated else "")
+
+
+def _different(bags: Sequence[Path]) -> list[Path]:
+    """Nothing is counted twice. Raises InputError where a bag is given twice."""
+    seen: dict[Path, Path] = {}
+    for bag in bags:
+        if bag.resolve() in seen:
+            raise InputError(f"{bag}: the same bag as {seen[bag.resolve()]}; give it once")
+        seen[bag.resolve()] = bag
+    return list(bags)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="evaluate_bag",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bags to run it on")
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="FILE", help="a .safetensors checkpoint"
+    )
+    parser.add_argument("--labels", type=Path, metavar="CSV", help="the truth: what is done when")
+    parser.add_argument("--points", metavar="TOPIC", help="the clouds, where there are several")
+    parser.add_argument("--depth", metavar="TOPIC", help="depth images in place of clouds")
+    parser.add_argument(
+        "--camera-info", metavar="TOPIC", help="of the depth images (default: beside them)"
+    )
+    parser.add_argument(
+        "--image", metavar="TOPIC", help="the colour image for the report's pictures"
+    )
+    parser.add_argument(
+        "--stride", type=counting, default=0, metavar="N",
+        help="frames of the window from one answer to the next (default: the node's)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/evaluate_bag"), metavar="DIR",
+        help="folder for report.html, report.json, predictions.csv (default out/evaluate_bag)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=counting, default=1, metavar="N", help="bags at once (default 1)"
+    )
+    parser.add_argument(
+        "--write-bag", action="store_true",
+        help="write each bag again, with the predictions as topics, into DIR",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print report.json at the end")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

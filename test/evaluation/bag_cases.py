@@ -1,0 +1,78 @@
+"""Small bags of clouds, as a camera, a careless driver or another project would record them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from fourd_perception.messages.clouds import to_fields
+from fourd_perception.recordings import camera_messages as camera
+from fourd_perception.recordings.recording import Intrinsics
+from fourd_perception.stream.frame import SECOND
+
+PERIOD = SECOND // 30
+START = 1_764_000_000 * SECOND
+PINHOLE = Intrinsics(width=8, height=6, fx=10.0, fy=12.0, cx=4.0, cy=3.0)
+INFO = camera.MESSAGE_TYPES[camera.DEPTH_INFO]
+IMAGE = camera.MESSAGE_TYPES[camera.DEPTH]
+CLOUD = camera.MESSAGE_TYPES[camera.POINTS]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One message of a bag. time: nanoseconds."""
+
+    topic: str
+    kind: str
+    time: int
+    message: Any
+
+
+def points(number: int, count: int = 60) -> np.ndarray:
+    random = np.random.default_rng(number)
+    return random.normal((0, 0, 2), 0.4, (count, 3)).astype(np.float32)
+
+
+def cloud(
+    number: int, stamp: int | None = None, topic: str = camera.POINTS, labels: Any = None
+) -> Recorded:
+    """The cloud of that number, a period after the one before; `stamp` may differ from its time."""
+    time = START + number * PERIOD
+    extra = None if labels is None else {"label": np.asarray(labels, np.uint32)}
+    layout = to_fields(points(number), extra=extra)
+    head = camera.header(time if stamp is None else stamp)
+    return Recorded(topic, CLOUD, time, camera.cloud_message(layout, head))
+
+
+def depth(number: int, topic: str = camera.DEPTH) -> list[Recorded]:
+    """A depth image of 8 x 6 and its camera_info beside it."""
+    time = START + number * PERIOD
+    image = np.random.default_rng(number).uniform(1, 3, (6, 8)).astype(np.float32)
+    beside = topic.rpartition("/")[0] + "/camera_info"
+    return [
+        Recorded(topic, IMAGE, time, camera.depth_image(image, time)),
+        Recorded(beside, INFO, time, camera.camera_info(PINHOLE, time)),
+    ]
+
+
+def write(path: Path, messages: Sequence[Recorded]) -> Path:
+    """The bag, its messages in the order of their times."""
+    with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as bag:
+        connections: dict[str, Any] = {}
+        for one in messages:
+            if one.topic not in connections:
+                connections[one.topic] = bag.add_connection(
+                    one.topic, one.kind, typestore=camera.TYPES
+                )
+            data = camera.TYPES.serialize_cdr(one.message, one.kind)
+            bag.write(connections[one.topic], one.time, data)
+    return path
+
+
+def clouds(path: Path, count: int = 60) -> Path:
+    return write(path, [cloud(number) for number in range(count)])
