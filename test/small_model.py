@@ -68,7 +68,7 @@ def save(path: Path, **changes: object) -> Path:
     """An action model, or what `architecture`, `model` and `task` say otherwise."""
     torch.manual_seed(0)
     written = card(**changes)
-    model = models.build(written.architecture, written.model, len(CLASSES))
+    model = models.build(written.architecture, written.model, len(written.classes))
     checkpoint.save(path, model, written)
     return path
 

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from fourd_perception.evaluation import metrics
 from fourd_perception.evaluation.bag import BagResult
-from fourd_perception.evaluation.session import Figures, confusion, figures
+from fourd_perception.evaluation.session import Figures, confusion, figures, moments
 
 _TOP = 5
-_NONE = -1
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def bag_figures(results: Sequence[BagResult]) -> BagFigures:
     common |= dict(_stage_times(results))
     scores, labels = judged_scores(results)
     top_k = min(_TOP, len(sessions[0].classes))
-    truth, answers = _moments(results)
+    truth, answers = zip(*(moments(one) for one in sessions))
     f1 = metrics.segment_f1(truth=truth, answers=answers, background=_background(results))
     delays = [delay for one in sessions for delay in metrics.seconds_to_first_right(
         [answer.stamp for answer in one.answers], [answer.label for answer in one.answers],
@@ -145,23 +144,6 @@ def judged_scores(
                 rows.append(scores)
                 labels.append(number[answer.truth])
     return np.array(rows, np.float32).reshape(-1, len(classes)), np.array(labels, np.int64)
-
-
-def _moments(
-    results: Sequence[BagResult],
-) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-    """Of each bag, the truth at the moments of its answers, and the answers, by number."""
-    truth, answers = [], []
-    for one in results:
-        session = one.session
-        number: dict[str | None, int] = {name: n for n, name in enumerate(session.classes)}
-        here = [metrics.window_truth(said.stamp, said.stamp, session.truth)
-                for said in session.answers]  # fmt: skip
-        truth.append(np.array([number.get(name, _NONE) for name in here], np.int64))
-        answers.append(
-            np.array([number.get(said.label, len(number)) for said in session.answers], np.int64)
-        )
-    return truth, answers
 
 
 def _background(results: Sequence[BagResult]) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from fourd_perception.evaluation.bag_figures import (
     class_figures,
     judged_scores,
 )
-from fourd_perception.evaluation.report import Chart, Page, Table, percent
+from fourd_perception.evaluation.report import Chart, Page, SceneGroup, Table, percent
 
 _NAMES = {
     "action_recognition": ("windows", "Windows inside one action"),
@@ -42,10 +42,14 @@ def bag_page(
         title=title,
         command=command,
         tiles=bag_tiles(measured, results[0].task),
-        scenes_title="The hardest moments",
-        scenes_text="Where the model was surest of something wrong, or least sure: the camera's "
-        "picture, where there is one, and the cloud, seen from the side.",
-        scenes=pictures,
+        scenes=[
+            SceneGroup(
+                "The hardest moments",
+                "Where the model was surest of something wrong, or least sure: the camera's "
+                "picture, where there is one, and the cloud, seen from the side.",
+                pictures,
+            )
+        ],
         charts=[
             *(chart for one in results
               for chart in report.timeline_charts(one.session, _heading(one, len(results)))),

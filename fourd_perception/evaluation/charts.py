@@ -171,14 +171,19 @@ def shade_depth(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def render_cloud(
-    points: NDArray[np.float32], size: tuple[int, int] = (240, 320), turn: float = np.radians(35)
+    points: NDArray[np.float32],
+    size: tuple[int, int] = (240, 320),
+    turn: float = np.radians(35),
+    colours: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """A cloud as a viewer sees it who has walked `turn` radians around it, near the camera bright.
+    """A cloud as a viewer sees it who has walked `turn` radians around it.
 
-    points: (N, 3) float32, metres, optical frame. Returns (H, W, 3) uint8 of `size`.
+    points: (N, 3) float32, metres, optical frame. colours: (N, 3) uint8 RGB; without, what is near
+    the camera is bright. Returns (H, W, 3) uint8 of `size`.
     """
     canvas = np.full((*size, 3), _BACKGROUND, np.uint8)
-    points = points[np.isfinite(points).all(axis=1)]
+    known = np.isfinite(points).all(axis=1)
+    points, colours = points[known], None if colours is None else colours[known]
     if not len(points):
         return canvas
     low, high = np.percentile(points, (0.5, 99.5), axis=0)  # a stray point must not shrink the rest
@@ -189,7 +194,8 @@ def render_cloud(
     scale = 0.47 / max(reach, 1e-6)
     columns = np.rint(width / 2 + across * scale).astype(int)
     rows = np.rint(height / 2 + y * scale).astype(int)
-    colours = _depth_colours(points[:, 2], np.ones(len(points), np.bool_))
+    if colours is None:
+        colours = _depth_colours(points[:, 2], np.ones(len(points), np.bool_))
     far_first = np.argsort(-away)
     for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):  # a point is two pixels wide
         row, column = rows[far_first] + down, columns[far_first] + right

@@ -32,6 +32,16 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class SceneGroup:
+    """Pictures under a heading. legend: (name, CSS colour) of what they are drawn in."""
+
+    title: str
+    text: str
+    scenes: Sequence[Scene]
+    legend: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Chart:
     """A drawing with its heading. svg: as `charts` makes them. wide: has a line to itself.
 
@@ -61,9 +71,7 @@ class Page:
     title: str
     command: str
     tiles: Sequence[tuple[str, str, str]]
-    scenes_title: str
-    scenes_text: str
-    scenes: Sequence[Scene]
+    scenes: Sequence[SceneGroup]
     charts: Sequence[Chart]
     tables: Sequence[Table]
     notes: Sequence[str]
@@ -115,9 +123,13 @@ def session_page(session: Session) -> Page:
         title=session.title,
         command=session.command,
         tiles=tiles(figures(session)),
-        scenes_title="What the camera saw",
-        scenes_text="Left the camera's picture, right the cloud that was sent, seen from the side.",
-        scenes=[scene(session, picture) for picture in session.pictures],
+        scenes=[
+            SceneGroup(
+                "What the camera saw",
+                "Left the camera's picture, right the cloud that was sent, seen from the side.",
+                [scene(session, picture) for picture in session.pictures],
+            )
+        ],
         charts=[*timeline_charts(session), *_session_charts(session)],
         tables=[],
         notes=[],
@@ -125,9 +137,12 @@ def session_page(session: Session) -> Page:
     )
 
 
-def timeline_charts(session: Session, title: str = "Answers in time") -> list[Chart]:
+def timeline_charts(
+    session: Session,
+    title: str = "Answers in time",
+    text: str = "Every dot is one answer, at the time of the newest cloud of its window.",
+) -> list[Chart]:
     """The answers against the truth; none without answers."""
-    text = "Every dot is one answer, at the time of the newest cloud of its window."
     if not session.answers:
         return []
     return [Chart(title, text, charts.timeline(session), wide=True, legend=True)]
@@ -195,8 +210,8 @@ def scene(session: Session, picture: Picture, where: str = "") -> Scene:
     answer = next((one for one in reversed(session.answers) if one.stamp <= picture.stamp), None)
     seconds = (picture.stamp - session.clouds[0]) / SECOND
     return Scene(
-        image="" if picture.image is None else _data_uri(charts.png(picture.image)),
-        cloud=_data_uri(charts.png(charts.render_cloud(picture.points))),
+        image="" if picture.image is None else data_uri(charts.png(picture.image)),
+        cloud=data_uri(charts.png(charts.render_cloud(picture.points))),
         caption=f"{where}{seconds:.1f} s",
         truth=window_truth(picture.stamp, picture.stamp, session.truth)
         or ("between actions" if session.truth else "no truth"),
@@ -205,5 +220,6 @@ def scene(session: Session, picture: Picture, where: str = "") -> Scene:
     )
 
 
-def _data_uri(data: bytes) -> str:
+def data_uri(data: bytes) -> str:
+    """A PNG as an address that holds it."""
     return "data:image/png;base64," + base64.b64encode(data).decode("ascii")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,11 @@ class Schedule:
         oldest = stamp - (self.clip.frames - 1) * self.clip.period
         start = min(self.clouds, key=lambda one: abs(one - oldest))
         return Answer(stamp, start, top, latency_ms, window_truth(start, stamp, self.truth))
+
+    def of_frame(self, answer: Answer) -> Answer:
+        """An answer that speaks of its own frame alone, judged by what is done in it."""
+        truth = window_truth(answer.stamp, answer.stamp, self.truth)
+        return replace(answer, start=answer.stamp, truth=truth)
 
 
 def read_schedule(bag: str | Path, clip: ClipConfig, stride: int) -> Schedule:

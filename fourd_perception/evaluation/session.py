@@ -149,6 +149,17 @@ def figures(*sessions: Session) -> Figures:
     )
 
 
+def moments(session: Session) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The truth at the moments of a session's answers, -1 where there is none, and the answers, by
+    the number of the class; one that believed in nothing has the number after the last.
+    """
+    number: dict[str | None, int] = {name: index for index, name in enumerate(session.classes)}
+    here = [window_truth(one.stamp, one.stamp, session.truth) for one in session.answers]
+    truth = np.array([number.get(name, -1) for name in here], np.int64)
+    said = [number.get(one.label, len(number)) for one in session.answers]
+    return truth, np.array(said, np.int64)
+
+
 def action_label(answers: Sequence[Answer], action: Interval) -> str | None:
     """The label with the greatest sum of scores over the windows inside `action`.
 

@@ -1,4 +1,4 @@
-"""See the package at work: a bag is made, played over DDS to the recognizer, and judged."""
+"""See the package at work: a bag is made, played over DDS to the nodes, and judged."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fourd_perception.checkpoint import ModelCard, read_card
 from fourd_perception.errors import InputError, command
@@ -23,7 +25,15 @@ from fourd_perception.evaluation import report
 from fourd_perception.evaluation.live_view import LiveView
 from fourd_perception.evaluation.pictures import read_pictures
 from fourd_perception.evaluation.schedule import Schedule, read_schedule
-from fourd_perception.evaluation.session import Answer, Figures, Picture, Session, figures
+from fourd_perception.evaluation.segmented import (
+    LabelledPoints,
+    judge_points,
+    points_scenes,
+    points_table,
+    segmented_figures,
+    segmented_tiles,
+)
+from fourd_perception.evaluation.session import Answer, Picture, Session, figures
 from fourd_perception.pipeline import PipelineConfig
 from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings import msr_action3d, studio_seeds
@@ -35,6 +45,8 @@ from fourd_perception.tools.make_bag import msr_recording, studio_recording
 from fourd_perception.whole_file import written
 
 _PICTURES = 8
+_SEGMENTER_PARAMETERS = {"stride": 2, "action_stride": 4, "torch_threads": 1}
+"""So that two cores have time for the camera, two nodes and whoever watches."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +56,25 @@ class Show:
     title: str
     source: str
     model: Path
+    segmenter_model: Path | None
+    segmenter_action_model: Path | None
     recording: Recording
     image_topic: str
+
+    @property
+    def segments(self) -> bool:
+        """Whether the segmenter has a part in it."""
+        return bool(self.segmenter_model or self.segmenter_action_model)
+
+
+@dataclass(frozen=True, eq=False)
+class Performance:
+    """What came back. frames: what the segmenter said of frames. labels: of points, by stamp."""
+
+    schedule: Schedule
+    answers: list[Answer]
+    frames: list[Answer]
+    labels: dict[int, NDArray[np.int64]]
 
 
 @command
@@ -57,21 +86,27 @@ def main() -> int:
     show = _show(arguments)
     card = read_card(show.model)
     _check_classes(show, card)
+    for other in (show.segmenter_model, show.segmenter_action_model):
+        if other is not None:
+            read_card(other)  # a mistake is told before anything starts
     out.mkdir(parents=True, exist_ok=True)
 
     from fourd_perception.nodes.replay import ReplayFailed  # ROS, after the mistakes are told
 
     try:
-        schedule, answers = _perform(show, card, arguments.seed, out, say)
+        done = _perform(show, card, arguments.seed, out, say)
     except ReplayFailed as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    session = _session(show, card, schedule, answers, out / "bag")
-    report.write_report(out / "report.html", session)
-    text = json.dumps(_summary(session, arguments.seed), indent=2)
+    session = _session(show, card, done.schedule, done.answers, out / "bag")
+    frames, points = _segmented(show, session, done, out / "bag")
+    segmented = segmented_figures(points, frames)
+    page = _page(session, frames, points, segmented_tiles(segmented))
+    report.write_page(out / "report.html", page)
+    text = json.dumps(_summary(session, segmented, arguments.seed), indent=2)
     with written(out / "summary.json") as part:
         part.write_text(text + "\n", encoding="utf-8")
-    print(_last_screen(figures(session), out / "report.html"), file=say)
+    print(_last_screen(page, out / "report.html"), file=say)
     if arguments.json:
         print(text)
     return 0
@@ -84,6 +119,7 @@ def _show(arguments: argparse.Namespace) -> Show:
             title="A simulated person, recognised through ROS 2",
             source=f"simulated by the studio; seed {seed}, which no training uses",
             model=arguments.model or shared_file("models/studio.safetensors"),
+            **_segmenter_models(arguments, "studio_points", "studio_actions"),
             recording=studio_recording(seed, arguments.seconds),
             image_topic=camera.COLOR,
         )
@@ -93,9 +129,28 @@ def _show(arguments: argparse.Namespace) -> Show:
         source=f"MSR-Action3D: real people; the protocol's test subjects, {subjects[0]} to "
         f"{subjects[-1]}; sequences drawn with seed {arguments.seed}",
         model=arguments.model or shared_file("models/msr_action3d.safetensors"),
+        **_segmenter_models(arguments, "msr_body_parts", "msr_joined_actions"),
         recording=msr_recording(arguments.data, arguments.seed, arguments.seconds, subjects),
         image_topic=camera.DEPTH,
     )
+
+
+def _segmenter_models(
+    arguments: argparse.Namespace, points: str, frames: str
+) -> dict[str, Path | None]:
+    """The segmenter's models: those that are asked for, or else those for this data."""
+    if arguments.recognition_only:
+        return {"segmenter_model": None, "segmenter_action_model": None}
+    return {
+        "segmenter_model": arguments.segmenter_model or _shipped(points),
+        "segmenter_action_model": arguments.segmenter_action_model or _shipped(frames),
+    }
+
+
+def _shipped(name: str) -> Path | None:
+    """A model that comes with the package, if this one does."""
+    path = shared_file(f"models/{name}.safetensors")
+    return path if path.is_file() else None
 
 
 def shared_file(name: str) -> Path:
@@ -119,33 +174,49 @@ def _check_classes(show: Show, card: ModelCard) -> None:
         )
 
 
-def _perform(
-    show: Show, card: ModelCard, seed: int, out: Path, say: TextIO
-) -> tuple[Schedule, list[Answer]]:
-    """Make the bag and play it to the recognizer, showing what comes back. Raises ReplayFailed."""
-    from fourd_perception.nodes.listener import HeardClasses
-    from fourd_perception.nodes.replay import Replay, private_ros, recognizer
+def _perform(show: Show, card: ModelCard, seed: int, out: Path, say: TextIO) -> Performance:
+    """Make the bag and play it to the nodes, showing what comes back. Raises ReplayFailed."""
+    from fourd_perception.nodes.listener import HeardLabels
+    from fourd_perception.nodes.replay import Replay, private_ros, recognizer, segmenter
 
     answers: dict[int, Answer] = {}
+    frames: dict[int, Answer] = {}
+    labels: dict[int, NDArray[np.int64]] = {}
+    nodes = [recognizer(show.model)]
+    if show.segments:
+        nodes.append(
+            segmenter(show.segmenter_model, show.segmenter_action_model, **_SEGMENTER_PARAMETERS)
+        )
     with private_ros(shared_file("config/fastdds.xml")) as ros:
         domain = ros.get_domain_id()
-        print(f"starting the recognizer (this machine only, ROS_DOMAIN_ID={domain})", file=say)
-        with Replay(ros, [recognizer(show.model)], logs=out) as replay:
-            schedule = _make_bag(show, card, seed, out / "bag")  # while the recognizer warms up
+        names = " and the ".join(node.name for node in nodes)
+        print(f"starting the {names} (this machine only, ROS_DOMAIN_ID={domain})", file=say)
+        with Replay(ros, nodes, logs=out) as replay:
+            schedule = _make_bag(show, card, seed, out / "bag")  # while the nodes warm up
             replay.wait_until_ready()
             with LiveView(schedule.clouds[0], say) as live:
                 for heard in replay.play(out / "bag"):
-                    assert isinstance(heard, HeardClasses)  # of the recognizer alone
+                    if isinstance(heard, HeardLabels):
+                        labels[heard.stamp] = heard.labels.astype(np.int64)
+                        continue
                     answer = schedule.answer(heard.stamp, heard.top, heard.latency_ms)
-                    answers[answer.stamp] = answer
-                    live.show(answer)
-    return schedule, [answers[stamp] for stamp in sorted(answers)]
+                    if heard.topic == "/recognizer/action":
+                        answers[answer.stamp] = answer
+                        live.show(answer)
+                    else:
+                        frames[answer.stamp] = schedule.of_frame(answer)
+    return Performance(schedule, _in_order(answers), _in_order(frames), labels)
+
+
+def _in_order(answers: dict[int, Answer]) -> list[Answer]:
+    return [answers[stamp] for stamp in sorted(answers)]
 
 
 def _make_bag(show: Show, card: ModelCard, seed: int, bag: Path) -> Schedule:
     image = "depth" if show.image_topic == camera.DEPTH else "color"
     image_step = max(1, round(card.clip.period * show.recording.rate / SECOND))
-    content = BagContent(("points", image), image_step=image_step)
+    labels = bool(show.recording.point_classes and show.segmenter_model)
+    content = BagContent(("points", image), image_step=image_step, labels=labels)
     write_bag(bag, show.recording, start=start_stamp(seed), content=content, force=True)
     schedule = read_schedule(bag, card.clip, PipelineConfig().stride)
     if not schedule.windows:
@@ -185,6 +256,39 @@ def _session(
     )
 
 
+def _segmented(
+    show: Show, session: Session, done: Performance, bag: Path
+) -> tuple[Session | None, LabelledPoints | None]:
+    """What the segmenter said of frames and of points, judged."""
+    frames = points = None
+    if show.segmenter_action_model:
+        card = read_card(show.segmenter_action_model)
+        frames = dataclasses.replace(session, classes=card.classes, answers=tuple(done.frames))
+    if show.segmenter_model and done.labels:
+        points = judge_points(bag, read_card(show.segmenter_model), done.labels)
+    return frames, points
+
+
+def _page(
+    session: Session,
+    frames: Session | None,
+    points: LabelledPoints | None,
+    more_tiles: Sequence[tuple[str, str, str]],
+) -> report.Page:
+    """The recognizer's page, with the segmenter's part in it."""
+    page = report.session_page(session)
+    scenes, tables, strips = [*page.scenes], [*page.tables], [*page.charts]
+    if points is not None:
+        scenes.append(points_scenes(points, session.clouds[0]))
+        tables += points_table(points)
+    if frames is not None:
+        strips[1:1] = report.timeline_charts(
+            frames, "Every frame has an action", "Every dot is one frame, judged by itself."
+        )
+    tiles = [*page.tiles, *more_tiles]
+    return dataclasses.replace(page, scenes=scenes, tables=tables, charts=strips, tiles=tiles)
+
+
 def _pictures(bag: Path, topic: str, answers: list[Answer]) -> tuple[Picture, ...]:
     """The newest frames of some windows, evenly over those that lie inside one action."""
     judged = [one.stamp for one in answers if one.truth is not None] or [answers[-1].stamp]
@@ -199,27 +303,28 @@ def _version(package: str) -> str:
     return "of the ROS distribution"
 
 
-def _summary(session: Session, seed: int) -> dict[str, object]:
+def _summary(
+    session: Session, segmented: dict[str, float | int | None], seed: int
+) -> dict[str, object]:
     return {
         "title": session.title,
         "command": session.command,
         "seed": seed,
         "figures": dataclasses.asdict(figures(session)),
+        "segmenter": segmented,
         "facts": session.facts,
     }
 
 
-def _last_screen(measured: Figures, page: Path) -> str:
-    lines = [
-        f"  {meaning:<22}{figure:>10}   {over}" for figure, meaning, over in report.tiles(measured)
-    ]
-    return "\n".join(["", *lines, "", f"  the report: {page}"])
+def _last_screen(page: report.Page, path: Path) -> str:
+    lines = [f"  {meaning:<22}{figure:>10}   {over}" for figure, meaning, over in page.tiles]
+    return "\n".join(["", *lines, "", f"  the report: {path}"])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="demo",
-        description="Make a bag, play it over DDS to the recognizer, and judge what it answers. "
+        description="Make a bag, play it over DDS to the nodes, and judge what they answer. "
         "Without --data, the bag is simulated, with a person and a room that no training uses.",
     )
     parser.add_argument(
@@ -230,6 +335,15 @@ def _parser() -> argparse.ArgumentParser:
         "--model", type=Path, metavar="FILE",
         help="a .safetensors checkpoint (default: the one in models/ for this data)",
     )  # fmt: skip
+    parser.add_argument(
+        "--segmenter-model", type=Path, metavar="FILE",
+        help="the checkpoint that labels points (default: the one in models/ for this data)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--segmenter-action-model", type=Path, metavar="FILE",
+        help="the checkpoint that labels frames (default: the one in models/ for this data)",
+    )  # fmt: skip
+    parser.add_argument("--recognition-only", action="store_true", help="without the segmenter")
     parser.add_argument(
         "--seed", type=whole, default=0, metavar="N", help="another number, another recording"
     )

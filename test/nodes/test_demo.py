@@ -29,6 +29,7 @@ from fourd_perception.recordings.msr_action3d import ACTIONS
 from fourd_perception.stream.window import ClipConfig
 
 FRAMES = 30
+ALONE = ("--recognition-only",)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def model(
 
 def demo(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "fourd_perception.nodes.demo", *map(str, arguments)],
+        [sys.executable, "-m", "fourd_perception.nodes.demo", *ALONE, *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -89,6 +90,37 @@ def test_a_recording_goes_to_the_recognizer_and_is_judged(data: Path, tmp_path: 
     assert page.count("data:image/png") >= 2 and "high arm wave" in page
 
 
+def test_the_segmenter_has_its_part_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mujoco")
+    from fourd_perception.studio import CLASSES, POINT_CLASSES
+
+    out, clip = tmp_path / "demo", ClipConfig(frames=3, frame_step=4, rate=30.0)
+    points = small_model.save_segmenter(tmp_path / "p", clip=clip, classes=POINT_CLASSES)
+    clip = ClipConfig(frames=6, frame_step=4, rate=30.0)
+    frames = small_model.save_frame_model(tmp_path / "f", clip=clip, classes=CLASSES)
+    arguments = {
+        "--model": model(tmp_path / "m.safetensors", classes=CLASSES), "--out": out,
+        "--segmenter-model": points, "--segmenter-action-model": frames, "--seconds": 5,
+    }  # fmt: skip
+    told = [str(word) for pair in arguments.items() for word in pair]
+    monkeypatch.setattr("sys.argv", ["demo", *told, "--json"])
+    assert main() == 0
+    summary = json.loads(capsys.readouterr().out)
+    figures = summary["segmenter"]
+    assert figures["clouds_labelled"] > 3 and figures["points_judged"] > 10_000
+    assert 0 < figures["point_accuracy"] < 60  # weights are random
+    assert figures["frames_answered"] > 10 and figures["frame_accuracy"] is not None
+    page = (out / "report.html").read_text()
+    assert "Every point has a class" in page and "Every frame has an action" in page
+    assert "left arm" in page and "Mean IoU" in page
+    # Nobody has labelled the points of another model's classes.
+    small_model.save_segmenter(points, clip=clip)
+    assert main() == 2
+    assert "its classes are not those of small, which are idle, wave" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -111,7 +143,7 @@ def test_mistakes_are_told_before_anything_starts(
     given = {"--data": data, "--model": tmp_path / "m.safetensors", "--out": tmp_path / "demo"}
     given |= {option: tmp_path / name for option, name in change.items()}
     monkeypatch.setattr(
-        "sys.argv", ["demo", *(str(word) for pair in given.items() for word in pair)]
+        "sys.argv", ["demo", *ALONE, *(str(word) for pair in given.items() for word in pair)]
     )
     assert main() == 2
     assert message in capsys.readouterr().err
