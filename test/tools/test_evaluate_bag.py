@@ -158,6 +158,27 @@ def test_a_copy_with_the_predictions(run, model: Path, tmp_path: Path) -> None:
         assert "/prediction/action" in bag.topics
 
 
+def test_two_models(run, model: Path, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "kitchen")
+    labels(tmp_path / "labels.csv", "kitchen,0,1,wave", "kitchen,1,2,kick")
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(model.read_bytes())
+    code, out, _ = run(
+        "kitchen", "--model", model, "--against", other, "--labels", "labels.csv", "--json"
+    )
+    summary = json.loads(out)
+    assert code == 0 and summary["comparison"]["difference"] == 0.0
+    assert summary["against"]["window_accuracy"] == summary["figures"]["window_accuracy"]
+    folder = tmp_path / "out/evaluate_bag"
+    assert (folder / "predictions.csv").read_bytes() == (
+        folder / "predictions_against.csv"
+    ).read_bytes()
+    assert "No difference is shown on these bags" in (folder / "report.html").read_text()
+    frames = small_model.save_frame_model(tmp_path / "frames.safetensors")
+    code, _, err = run("kitchen", "--model", model, "--against", frames)
+    assert code == 2 and "expected two models of actions with one task" in err
+
+
 def test_a_bag_that_fails_does_not_stop_the_others(run, model: Path, tmp_path: Path) -> None:
     cases.clouds(tmp_path / "good")
     cases.clouds(tmp_path / "short", 3)
