@@ -18,7 +18,13 @@ from tqdm import tqdm
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag import BagResult, evaluate, make_pipeline
-from fourd_perception.evaluation.bag_labels import LabelFile, bag_truth, own_labels, read_labels
+from fourd_perception.evaluation.bag_labels import (
+    LabelFile,
+    bag_truth,
+    check_point_classes,
+    own_labels,
+    read_labels,
+)
 from fourd_perception.evaluation.bag_source import BagSource
 from fourd_perception.evaluation.moments import picture_moments
 from fourd_perception.evaluation.written_bag import prediction_bag
@@ -61,6 +67,8 @@ def run_job(job: BagJob, progress: Callable[[float], None] | None = None) -> Out
     try:
         loaded = checkpoint.load(job.model)
         pipeline = make_pipeline(loaded, job.stride)
+        if loaded.card.task == "semantic_segmentation":
+            check_point_classes(job.bag, loaded.card)
         with ExitStack() as stack:
             copy = None
             if job.write_to is not None:

@@ -17,9 +17,15 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from fourd_perception.checkpoint import ModelCard
 from fourd_perception.errors import InputError
 from fourd_perception.recordings.recording import Interval
-from fourd_perception.recordings.truth import FILE_NAME, read_truth
+from fourd_perception.recordings.truth import (
+    FILE_NAME,
+    POINT_CLASSES_NAME,
+    read_point_classes,
+    read_truth,
+)
 from fourd_perception.stream.frame import SECOND
 
 _COLUMNS = ("bag", "start", "end", "label")
@@ -249,3 +255,16 @@ def _time(text: str, where: str) -> int:
 
 def _seconds(nanoseconds: int) -> str:
     return f"{nanoseconds / SECOND:.3f}".rstrip("0").rstrip(".")
+
+
+def check_point_classes(bag: str | Path, card: ModelCard) -> None:
+    """Refuse labels of other points than a model's, where the bag's folder says what they are.
+
+    Raises InputError, also where that file cannot be read.
+    """
+    names = Path(bag) / POINT_CLASSES_NAME
+    if names.is_file() and read_point_classes(names) != card.classes:
+        raise InputError(
+            f"{names}: its classes are not those of {card.name}, which are "
+            f"{', '.join(card.classes)}; take the model that was trained on them"
+        )

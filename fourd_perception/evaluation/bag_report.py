@@ -15,6 +15,7 @@ from fourd_perception.evaluation.bag_figures import (
     class_figures,
     judged_scores,
 )
+from fourd_perception.evaluation.comparison import compare
 from fourd_perception.evaluation.report import Chart, Page, SceneGroup, Table, percent
 
 _NAMES = {
@@ -30,8 +31,12 @@ def bag_page(
     results: Sequence[BagResult],
     facts: Mapping[str, str],
     notes: Sequence[str] = (),
+    against: Sequence[BagResult] = (),
 ) -> Page:
-    """The page of bags that one model was run on; notes: on top of the bags' own."""
+    """The page of bags that one model was run on; notes: on top of the bags' own.
+
+    against: another model's results on the same bags, to compare with.
+    """
     measured = bag_figures(results)
     pictures = [
         report.scene(one.session, picture, f"{one.name}, " if len(results) > 1 else "")
@@ -55,17 +60,31 @@ def bag_page(
               for chart in report.timeline_charts(one.session, _heading(one, len(results)))),
             *_charts(results),
         ],
-        tables=[*_measures(measured, results[0].task), *_classes(results), *_bags(results)],
+        tables=[
+            *_against(results, against),
+            *_measures(measured, results[0].task),
+            *_classes(results),
+            *_bags(results),
+        ],
         notes=[*notes, *(note for one in results for note in one.notes)],
         facts=facts,
     )  # fmt: skip
 
 
 def bag_summary(
-    command: str, results: Sequence[BagResult], facts: Mapping[str, str], notes: Sequence[str] = ()
+    command: str,
+    results: Sequence[BagResult],
+    facts: Mapping[str, str],
+    notes: Sequence[str] = (),
+    against: Sequence[BagResult] = (),
 ) -> dict[str, object]:
     """The figures of all bags, of each bag and of each class, for JSON."""
+    compared: dict[str, object] = {}
+    if against:
+        compared["against"] = dataclasses.asdict(bag_figures(against))
+        compared["comparison"] = dataclasses.asdict(compare(results, against))
     return {
+        **compared,
         "command": command,
         "facts": dict(facts),
         "figures": dataclasses.asdict(bag_figures(results)),
@@ -140,6 +159,18 @@ def _charts(results: Sequence[BagResult]) -> list[Chart]:
         text = "Of a window: sampling its new frames, and the model."
         found.append(Chart("Latency", text, charts.latency_histogram(model.tolist())))
     return found
+
+
+def _against(results: Sequence[BagResult], against: Sequence[BagResult]) -> list[Table]:
+    """The tiles of two models side by side, and what follows."""
+    if not against:
+        return []
+    task = results[0].task
+    pairs = zip(bag_tiles(bag_figures(results), task), bag_tiles(bag_figures(against), task))
+    rows = [(ours[1], ours[0], theirs[0]) for ours, theirs in pairs]
+    verdict = compare(results, against).text()
+    text = verdict[0].upper() + verdict[1:] + "."
+    return [Table("Against the other model", text, (("", "first", "second"), *rows))]
 
 
 def _measures(measured: BagFigures, task: str) -> list[Table]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_perception.checkpoint import ModelCard
-from fourd_perception.errors import InputError
 from fourd_perception.evaluation import metrics, report
+from fourd_perception.evaluation.bag_labels import check_point_classes
 from fourd_perception.evaluation.charts import png, render_cloud
 from fourd_perception.evaluation.report import Scene, SceneGroup, Table, percent
 from fourd_perception.evaluation.session import Session, moments
@@ -20,7 +20,6 @@ from fourd_perception.messages.colours import class_colours
 from fourd_perception.messages.point_labels import labels_of
 from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.bag_reader import read_messages
-from fourd_perception.recordings.truth import POINT_CLASSES_NAME, read_point_classes
 from fourd_perception.stream.frame import SECOND, UNLABELLED
 
 _SHOWN = 6
@@ -59,7 +58,7 @@ def judge_points(
     Raises BagError where the bag cannot be read, and InputError where its labels are not of the
     model's classes, or an answer is not of its cloud's points.
     """
-    _check_classes(Path(bag), card)
+    check_point_classes(bag, card)
     classes = len(card.classes)
     counts = np.zeros((classes, classes + 1), np.int64)
     chosen = {sorted(answers)[round(at)] for at in np.linspace(0, len(answers) - 1, _SHOWN)}
@@ -76,15 +75,6 @@ def judge_points(
             points = clouds.from_message(one.message)
             shown.append(LabelledCloud(one.stamp, points, answer, truth))
     return LabelledPoints(card, counts, len(answers), tuple(shown))
-
-
-def _check_classes(bag: Path, card: ModelCard) -> None:
-    names = bag / POINT_CLASSES_NAME
-    if names.is_file() and read_point_classes(names) != card.classes:
-        raise InputError(
-            f"{names}: its classes are not those of {card.name}, which are "
-            f"{', '.join(card.classes)}; take the model that was trained on them"
-        )
 
 
 def points_scenes(labelled: LabelledPoints, start: int) -> SceneGroup:

@@ -66,7 +66,7 @@ class DepthCamera:
         )
 
     def rays(self) -> NDArray[np.float32]:
-        """(H, W, 2) float32: x and y at z = 1 of what each pixel's centre sees.
+        """(H, W, 3) float32: x, y and z = 1 of what each pixel's centre sees.
 
         NaN where the distortion has no inverse: such a pixel is outside of what was calibrated.
         """
@@ -75,7 +75,8 @@ class DepthCamera:
         seen = np.stack((x, np.broadcast_to(y, x.shape)), axis=-1)
         if any(self.distortion):
             seen = _undistort(seen, self.distortion)
-        return seen.astype(np.float32)
+        forward = np.where(np.isnan(seen[..., :1]), np.nan, 1)
+        return np.concatenate((seen, forward), axis=-1).astype(np.float32)
 
 
 class DepthReader:
@@ -87,7 +88,7 @@ class DepthReader:
     def __init__(self, *, rectified: bool = False) -> None:
         self._rectified = rectified
         self._camera: DepthCamera | None = None
-        self._rays: NDArray[np.float32] = np.empty((0, 0, 2), np.float32)
+        self._rays: NDArray[np.float32] = np.empty((3, 0, 0), np.float32)
 
     def points(self, image: Any, info: Any) -> NDArray[np.float32]:
         """The points of a depth sensor_msgs/Image: (H * W, 3) float32, metres, row by row.
@@ -105,12 +106,12 @@ class DepthReader:
                 f"got {depth.shape[1]} x {depth.shape[0]}; give the camera_info of this image",
             )
         if camera != self._camera:
-            self._camera, self._rays = camera, camera.rays()
+            self._camera = camera
+            self._rays = np.ascontiguousarray(np.moveaxis(camera.rays(), -1, 0))  # fast to go along
         depth[depth == 0] = np.nan
         points = np.empty((*depth.shape, 3), np.float32)
-        np.multiply(self._rays, depth[:, :, None], out=points[:, :, :2])
-        points[:, :, 2] = depth
-        points[np.isnan(points[:, :, 0])] = np.nan  # a pixel without a ray has no point
+        for axis, ray in enumerate(self._rays):
+            np.multiply(ray, depth, out=points[:, :, axis])
         return points.reshape(-1, 3)
 
 

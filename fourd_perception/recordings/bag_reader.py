@@ -70,7 +70,8 @@ class Bag:
         self.ros1 = path.suffix == ".bag"
         self._storages: list[_Storage] = sorted(storages, key=lambda one: one.start_time)
         self._cut_off = any(isinstance(one, CutOffMcap) for one in storages)
-        self._types = get_typestore(Stores.ROS1_NOETIC if self.ros1 else Stores.ROS2_JAZZY)
+        self._cdr_types = get_typestore(Stores.ROS2_JAZZY)
+        self._types = get_typestore(Stores.ROS1_NOETIC) if self.ros1 else self._cdr_types
         self._merged: dict[tuple[int, int], Connection] = {}
         self.connections = self._merge()
         self.message_count = sum(one.message_count for one in self._storages)
@@ -123,8 +124,7 @@ class Bag:
         neither rosbags nor the bag itself describes."""
         kind = connection.msgtype
         try:
-            if kind not in self._types.fielddefs:
-                self._types.register(_described(connection))
+            _learn(self._types, connection)
             if self.ros1:
                 return self._types.deserialize_ros1(data, kind)
             return self._types.deserialize_cdr(data, kind)
@@ -136,9 +136,8 @@ class Bag:
         if not self.ros1:
             return data
         try:
-            if connection.msgtype not in self._types.fielddefs:
-                self._types.register(_described(connection))
-            return bytes(self._types.ros1_to_cdr(data, connection.msgtype))
+            _learn(self._cdr_types, connection)
+            return bytes(self._cdr_types.ros1_to_cdr(data, connection.msgtype))
         except Exception as error:  # noqa: BLE001 - as above
             raise _damaged(self.path, error) from None
 
@@ -276,14 +275,18 @@ def _natural(path: Path) -> list[tuple[int, str]]:
             for part in re.split(r"(\d+)", path.name)]  # fmt: skip
 
 
-def _described(connection: Connection) -> Any:
-    """The types of a message definition that a bag brings with it."""
+def _learn(types: Any, connection: Connection) -> None:
+    """Take a type from the definition that the bag brings with it, where it is not known yet."""
+    if connection.msgtype in types.fielddefs:
+        return
     definition = connection.msgdef
     if definition.format == MessageDefinitionFormat.MSG:
-        return get_types_from_msg(definition.data, connection.msgtype)
-    if definition.format == MessageDefinitionFormat.IDL:
-        return get_types_from_idl(definition.data)
-    raise ValueError(f"{connection.topic}: nobody knows {connection.msgtype}")
+        found = get_types_from_msg(definition.data, connection.msgtype)
+    elif definition.format == MessageDefinitionFormat.IDL:
+        found = get_types_from_idl(definition.data)
+    else:
+        raise ValueError(f"{connection.topic}: nobody knows {connection.msgtype}")
+    types.register({name: one for name, one in found.items() if name not in types.fielddefs})
 
 
 def _decompress(data: bytes) -> bytes:

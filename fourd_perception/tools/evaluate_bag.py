@@ -20,6 +20,7 @@ from fourd_perception.evaluation.bag_jobs import BagJob, FailedJob, run_jobs
 from fourd_perception.evaluation.bag_labels import read_labels
 from fourd_perception.evaluation.bag_report import bag_page, bag_summary, bag_tiles
 from fourd_perception.evaluation.bag_source import BagSource
+from fourd_perception.evaluation.comparison import compare
 from fourd_perception.evaluation.predictions import write_predictions
 from fourd_perception.evaluation.report import write_page
 from fourd_perception.stream.frame import SECOND
@@ -44,6 +45,8 @@ def main() -> int:
     arguments = _parser().parse_args()
     say = sys.stderr if arguments.json else sys.stdout  # stdout is for the script that listens
     card = read_card(arguments.model)
+    models = [arguments.model, *([arguments.against] if arguments.against else [])]
+    _check_same_task(models)
     bags = _different(arguments.bags)
     notes = read_labels(arguments.labels).strangers(bags) if arguments.labels else []
     source = BagSource(arguments.points, arguments.depth, arguments.camera_info, arguments.image)
@@ -51,59 +54,74 @@ def main() -> int:
     jobs = [
         BagJob(
             bag,
-            arguments.model,
+            model,
             source,
             arguments.labels,
             arguments.stride,
-            out / f"{bag.stem}_with_predictions" if arguments.write_bag else None,
-            max(1, _PICTURES // len(bags)),
+            _copy_of(bag, out) if arguments.write_bag and model is models[0] else None,
+            max(1, _PICTURES // len(bags)) if model is models[0] else 0,
         )
+        for model in models
         for bag in bags
     ]
     outcomes = run_jobs(jobs, arguments.jobs)
-    results = [one for one in outcomes if isinstance(one, BagResult)]
-    failed = [one for one in outcomes if isinstance(one, FailedJob)]
+    failed = {one.bag: one for one in outcomes if isinstance(one, FailedJob)}
+    done = [one for one in outcomes if isinstance(one, BagResult) and one.path not in failed]
+    results, against = done[: len(bags) - len(failed)], done[len(bags) - len(failed) :]
     if results:
-        notes = [*notes, *(f"not evaluated: {one.reason}" for one in failed)]
-        summary = _write(out, arguments.model, card, results, notes)
+        notes = [*notes, *(f"not evaluated: {one.reason}" for one in failed.values())]
+        summary = _write(out, models, card, results, against, notes)
         print(_last_screen(results, notes, out / "report.html"), file=say)
         if arguments.json:
             print(json.dumps(summary))
+        if against:
+            print(f"  {compare(results, against).text()}", file=say)
     if failed:
-        raise InputError(failed[0].reason + _others(len(failed) - 1, len(results)))
+        first = next(iter(failed.values()))
+        raise InputError(first.reason + _others(len(failed) - 1, len(results)))
     return 0
 
 
 def _write(
-    out: Path, model: Path, card: ModelCard, results: Sequence[BagResult], notes: Sequence[str]
+    out: Path,
+    models: Sequence[Path],
+    card: ModelCard,
+    results: Sequence[BagResult],
+    against: Sequence[BagResult],
+    notes: Sequence[str],
 ) -> dict[str, object]:
     """Report, figures and predictions; what report.json says."""
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    facts = _facts(model, card, results)
+    facts = _facts(models, card, results)
     title = f"{card.name} on {results[0].name}"
     if len(results) > 1:
         title = f"{card.name} on {len(results)} bags"
-    write_page(out / "report.html", bag_page(title, typed, results, facts, notes))
-    summary = bag_summary(typed, results, facts, notes)
+    write_page(out / "report.html", bag_page(title, typed, results, facts, notes, against))
+    summary = bag_summary(typed, results, facts, notes, against)
     with written(out / "report.json") as part:
         part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     write_predictions(out / "predictions.csv", results)
+    if against:
+        write_predictions(out / "predictions_against.csv", against)
     return summary
 
 
-def _facts(model: Path, card: ModelCard, results: Sequence[BagResult]) -> dict[str, str]:
+def _facts(models: Sequence[Path], card: ModelCard, results: Sequence[BagResult]) -> dict[str, str]:
     period = SECOND / card.clip.period
-    return {
+    facts = {
         "bags": ", ".join(str(one.path) for one in results),
         "topics": "; ".join(sorted({one.source.text() for one in results})),
-        "model": f"{model}: {card.name} ({card.architecture}, {card.task}), {len(card.classes)} "
-        f"classes; windows of {card.clip.frames} frames at {period:g} Hz, "
+        "model": f"{models[0]}: {card.name} ({card.architecture}, {card.task}), "
+        f"{len(card.classes)} classes; windows of {card.clip.frames} frames at {period:g} Hz, "
         f"{card.preprocess.points} points a frame",
         "how": "offline, in bag time: every cloud goes through the pipeline that the node runs",
         "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), Python "
         f"{platform.python_version()}",
         "versions": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
     }
+    if len(models) > 1:
+        facts["against"] = str(models[1])
+    return facts
 
 
 def _version(package: str) -> str:
@@ -129,6 +147,19 @@ def _others(failed: int, evaluated: int) -> str:
     return more + (f" ({evaluated} bags were evaluated)" if evaluated else "")
 
 
+def _check_same_task(models: Sequence[Path]) -> None:
+    tasks = [read_card(model).task for model in models]
+    if len(models) > 1 and (tasks[0] != tasks[1] or tasks[0] == "semantic_segmentation"):
+        raise InputError(
+            f"--against {models[1]}: expected two models of actions with one task; "
+            f"got {tasks[0]} and {tasks[1]}"
+        )
+
+
+def _copy_of(bag: Path, out: Path) -> Path:
+    return out / f"{bag.stem}_with_predictions"
+
+
 def _different(bags: Sequence[Path]) -> list[Path]:
     """Nothing is counted twice. Raises InputError where a bag is given twice."""
     seen: dict[Path, Path] = {}
@@ -149,6 +180,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bags to run it on")
     parser.add_argument(
         "--model", type=Path, required=True, metavar="FILE", help="a .safetensors checkpoint"
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="another checkpoint, to compare with"
     )
     parser.add_argument("--labels", type=Path, metavar="CSV", help="the truth: what is done when")
     parser.add_argument("--points", metavar="TOPIC", help="the clouds, where there are several")

@@ -1,0 +1,215 @@
+"""evaluate_bag from its command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_model
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
+
+import bag_cases as cases
+
+from fourd_perception.recordings.bag_reader import open_bag
+from fourd_perception.tools import evaluate_bag
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Runs the tool in an empty folder; gives its exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["evaluate_bag", *map(str, arguments)])
+        code = evaluate_bag.main()
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return small_model.save(tmp_path / "model.safetensors")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def labels(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(("bag,start,end,label", *lines)) + "\n")
+    return path
+
+
+def test_without_labels_there_are_predictions(run, model: Path, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "kitchen")
+    code, out, err = run("kitchen", "--model", model, "--out", "here")
+    assert (code, err) == (0, "")
+    assert "the report: here/report.html" in out and "windows" in out
+    said = rows(tmp_path / "here" / "predictions.csv")
+    assert list(said[0]) == ["bag", "stamp", "start", "label", "truth", *small_model.CLASSES]
+    assert {one["bag"] for one in said} == {"kitchen"} and {one["truth"] for one in said} == {""}
+    for one in said:
+        scores = np.array([one[name] for name in small_model.CLASSES], np.float32)
+        assert one["label"] == small_model.CLASSES[scores.argmax()]
+        assert scores.sum() == pytest.approx(1, abs=1e-6)
+    summary = json.loads((tmp_path / "here" / "report.json").read_text())
+    assert summary["figures"]["window_accuracy"] is None
+    assert summary["figures"]["windows_answered"] == len(said)
+    assert summary["bags"]["kitchen"]["topics"]["points"] == "/camera/points"
+    page = (tmp_path / "here" / "report.html").read_text()
+    assert "evaluate_bag kitchen --model" in page and "no truth" in page
+
+
+def test_with_labels_it_scores(run, model: Path, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "kitchen")
+    labels(tmp_path / "labels.csv", "kitchen,0,1,wave", "kitchen,1.25,2,kik", "hall,0,1,wave")
+    code, out, _ = run("kitchen", "--model", model, "--labels", "labels.csv", "--json")
+    summary = json.loads(out)
+    said = rows(tmp_path / "out/evaluate_bag/predictions.csv")
+    judged = [one for one in said if one["truth"]]
+    assert code == 0 and judged and {one["truth"] for one in judged} == {"wave"}
+    right = 100 * sum(one["label"] == "wave" for one in judged) / len(judged)
+    assert summary["figures"]["windows_judged"] == len(judged)
+    assert summary["figures"]["window_accuracy"] == pytest.approx(right, abs=0.01)
+    assert summary == json.loads((tmp_path / "out/evaluate_bag/report.json").read_text())
+    page = (tmp_path / "out/evaluate_bag/report.html").read_text()
+    for text in (
+        "line 4: labels for the bag &#39;hall&#39;, which is not evaluated here",
+        "line 3: the model has no class &#39;kik&#39; (did you mean &#39;kick&#39;?)",
+        "lines 2 and 3: nothing is labelled for 0.25 s",
+    ):
+        assert text in page
+
+
+class Tags(HTMLParser):
+    """Every tag; fails on one that is not closed in its order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        assert not any(str(value).startswith("http:") or str(value).startswith("https:")
+                       for name, value in attrs if name in ("src", "href"))  # fmt: skip
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone(run, model: Path, tmp_path: Path) -> None:
+    depth = [one for number in range(60) for one in cases.depth(number)]
+    cases.write(tmp_path / "depth", depth)
+    labels(tmp_path / "labels.csv", "depth,0,2,wave")
+    assert run("depth", "--model", model, "--labels", "labels.csv")[0] == 0
+    tags = Tags((tmp_path / "out/evaluate_bag/report.html").read_text())
+    assert not tags.open and not {"script", "link", "iframe"} & set(tags.seen)
+    assert tags.seen.count("svg") == 4, "timeline, confusion, calibration, latency"
+    assert tags.seen.count("img") >= 2, "a hard moment's depth image and its cloud"
+
+
+def test_in_processes_as_one_after_the_other(run, model: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        cases.clouds(tmp_path / name, 40)
+    assert run("a", "b", "--model", model, "--out", "one")[0] == 0
+    assert run("a", "b", "--model", model, "--out", "two", "--jobs", 2)[0] == 0
+    one, two = (tmp_path / name / "predictions.csv" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    assert [row["bag"] for row in rows(one)] == sorted(row["bag"] for row in rows(one))
+    assert "a, 0." in (tmp_path / "one/report.html").read_text(), "each picture names its bag"
+
+
+def test_points_are_scored_by_the_clouds_own_labels(run, tmp_path: Path) -> None:
+    model = small_model.save_segmenter(tmp_path / "points.safetensors")
+    truth = [0] * 30 + [1] * 30
+    cases.write(tmp_path / "bag", [cases.cloud(n, labels=truth) for n in range(12)])
+    code, out, _ = run("bag", "--model", model, "--json")
+    summary = json.loads(out)
+    frames = rows(tmp_path / "out/evaluate_bag/predictions.csv")
+    assert code == 0 and summary["figures"]["points_judged"] == 60 * len(frames)
+    assert [one["name"] for one in summary["classes"]] == list(small_model.CLASSES[:2])
+    assert all(
+        sum(int(one[name]) for name in (*small_model.CLASSES, "no label")) == 60 for one in frames
+    )
+    labels(tmp_path / "labels.csv", "bag,0,2,wave")
+    code, _, err = run("bag", "--model", model, "--labels", "labels.csv")
+    assert code == 2 and "labels points: their truth is the field `label`" in err
+    (tmp_path / "bag" / "point_classes.csv").write_text("number,name\n0,head\n1,torso\n")
+    code, _, err = run("bag", "--model", model)
+    assert code == 2 and "its classes are not those of small, which are idle, wave, kick" in err
+
+
+def test_a_copy_with_the_predictions(run, model: Path, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "kitchen")
+    assert run("kitchen", "--model", model, "--write-bag")[0] == 0
+    with open_bag(tmp_path / "out/evaluate_bag/kitchen_with_predictions") as bag:
+        assert "/prediction/action" in bag.topics
+
+
+def test_two_models(run, model: Path, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "kitchen")
+    labels(tmp_path / "labels.csv", "kitchen,0,1,wave", "kitchen,1,2,kick")
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(model.read_bytes())
+    code, out, _ = run(
+        "kitchen", "--model", model, "--against", other, "--labels", "labels.csv", "--json"
+    )
+    summary = json.loads(out)
+    assert code == 0 and summary["comparison"]["difference"] == 0.0
+    assert summary["against"]["window_accuracy"] == summary["figures"]["window_accuracy"]
+    folder = tmp_path / "out/evaluate_bag"
+    assert (folder / "predictions.csv").read_bytes() == (
+        folder / "predictions_against.csv"
+    ).read_bytes()
+    assert "No difference is shown on these bags" in (folder / "report.html").read_text()
+    frames = small_model.save_frame_model(tmp_path / "frames.safetensors")
+    code, _, err = run("kitchen", "--model", model, "--against", frames)
+    assert code == 2 and "expected two models of actions with one task" in err
+
+
+def test_a_bag_that_fails_does_not_stop_the_others(run, model: Path, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "good")
+    cases.clouds(tmp_path / "short", 3)
+    code, out, err = run("nowhere", "good", "short", "--model", model)
+    assert code == 2 and "good" in (tmp_path / "out/evaluate_bag/predictions.csv").read_text()
+    assert err == (
+        "evaluate_bag: nowhere: no such bag; expected a rosbag2 folder, or a .mcap, .db3 or .bag "
+        "file; 1 other bags failed too (1 bags were evaluated)\n"
+    )
+    assert "not evaluated: short: 3 clouds" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["bag", "bag/"], "bag: the same bag as bag; give it once"),
+        (["bag", "--labels", "none.csv"], "none.csv: cannot be read"),
+        (["bag", "--points", "/lidar"], "--points /lidar: there is no such topic"),
+        (["bag", "--out", "model.safetensors/x"], "cannot be written"),
+    ],
+)
+def test_mistakes_are_a_line(run, model: Path, tmp_path: Path, arguments, message: str) -> None:
+    cases.clouds(tmp_path / "bag")
+    code, out, err = run(*arguments, "--model", "model.safetensors")
+    assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+
+
+def test_a_model_that_is_not_there(run, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "bag")
+    code, _, err = run("bag", "--model", "none.safetensors")
+    assert code == 2 and "none.safetensors" in err and not (tmp_path / "out").exists()
