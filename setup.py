@@ -60,7 +60,7 @@ setup(
             f"play_bag = {NAME}.nodes.play_bag:main",
             f"demo = {NAME}.nodes.demo:main",
             f"make_bag = {NAME}.tools.make_bag:main",
-            f"evaluate_bag = {NAME}.tools.evaluate_bag:main",
+            f"evaluate_bag = {NAME}.nodes.evaluate_bag:main",
             f"checkpoint = {NAME}.tools.checkpoint:main",
         ],
     },

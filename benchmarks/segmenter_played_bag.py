@@ -29,9 +29,9 @@ from fourd_perception.errors import command
 from fourd_perception.evaluation import metrics
 from fourd_perception.messages import clouds
 from fourd_perception.messages.point_labels import labels_of
-from fourd_perception.nodes.demo import shared_file
 from fourd_perception.nodes.listener import HeardLabels
 from fourd_perception.nodes.replay import Replay, private_ros, segmenter
+from fourd_perception.nodes.shared_files import shared_file
 from fourd_perception.parameters import load_yaml
 from fourd_perception.pipeline import SegmentationPipeline
 from fourd_perception.recordings import camera_messages as camera
@@ -80,23 +80,30 @@ def recording(
 
 @dataclass(eq=False)
 class Judged:
-    """Counts of points, and the labels of every frame that was answered."""
+    """Counts of points, and the labels of every frame that was answered.
+
+    thinned: as if of each frame so many points were judged as its prepared form has.
+    """
 
     counts: NDArray[np.int64]
+    thinned: NDArray[np.float64]
     labels: dict[int, NDArray[np.int64]]
+    points_at_most: int
 
     def add(self, stamp: int, truth: NDArray[np.int64], answer: NDArray[np.int64]) -> None:
         """A frame's labels and their truth."""
         self.labels[stamp] = answer
-        self.counts += metrics.label_confusion(
+        found = metrics.label_confusion(
             truth=truth, answers=answer, classes=len(self.counts), ignore=(UNLABELLED,)
         )
+        self.counts += found
+        self.thinned += found * min(1.0, self.points_at_most / max(len(truth), 1))
 
 
-def by_pipeline(bag: Path, loaded: checkpoint.Checkpoint) -> Judged:
+def by_pipeline(bag: Path, loaded: checkpoint.Checkpoint, points_at_most: int) -> Judged:
     """What the pipeline says of a bag's clouds, without ROS."""
     pipeline = SegmentationPipeline(loaded)
-    judged = _nothing(loaded)
+    judged = _nothing(loaded, points_at_most)
     for one in tqdm(read_messages(bag, camera.POINTS), desc="pipeline", unit="frame", disable=None):
         frame = Frame(one.stamp, "camera", clouds.from_message(one.message))
         answer, truth = pipeline.push(frame), labels_of(one.message)
@@ -105,10 +112,12 @@ def by_pipeline(bag: Path, loaded: checkpoint.Checkpoint) -> Judged:
     return judged
 
 
-def by_node(bag: Path, model: Path, rate: float, loaded: checkpoint.Checkpoint) -> Judged:
+def by_node(
+    bag: Path, model: Path, rate: float, loaded: checkpoint.Checkpoint, points_at_most: int
+) -> Judged:
     """What the live node says of a bag that is played to it."""
     truth = {one.stamp: labels_of(one.message) for one in read_messages(bag, camera.POINTS)}
-    judged = _nothing(loaded)
+    judged = _nothing(loaded, points_at_most)
     with (
         private_ros(shared_file("config/fastdds.xml")) as ros,
         tqdm(total=len(truth), desc="played", unit="frame", disable=None) as bar,
@@ -123,9 +132,10 @@ def by_node(bag: Path, model: Path, rate: float, loaded: checkpoint.Checkpoint) 
     return judged
 
 
-def _nothing(loaded: checkpoint.Checkpoint) -> Judged:
+def _nothing(loaded: checkpoint.Checkpoint, points_at_most: int) -> Judged:
     classes = len(loaded.card.classes)
-    return Judged(np.zeros((classes, classes + 1), np.int64), {})
+    counts = np.zeros((classes, classes + 1), np.int64)
+    return Judged(counts, counts.astype(np.float64), {}, points_at_most)
 
 
 def offline(loaded: checkpoint.Checkpoint, chosen: list[Video], config: FinetuneConfig) -> float:
@@ -147,6 +157,7 @@ def _figures(
     return {
         "miou_played": round(metrics.mean_iou(node.counts), 2),
         "miou_offline": round(miou, 2),
+        "miou_played_thinned": round(metrics.mean_iou(node.thinned), 2),
         "miou_pipeline": round(metrics.mean_iou(alone.counts), 2),
         "frames_answered": len(node.labels),
         "frames_lost": len(alone.labels.keys() - node.labels.keys()),
@@ -167,8 +178,9 @@ def main() -> int:
         names = [video.file.removesuffix(".safetensors") for video in chosen]
         whole = recording(arguments.root, names, videos.point_classes, config)
         write_bag(bag, whole, start=start_stamp(0), content=BagContent(("points",), labels=True))
-        node = by_node(bag, arguments.model, arguments.rate, loaded)
-        alone = by_pipeline(bag, loaded)
+        most = config.data.points_at_most
+        node = by_node(bag, arguments.model, arguments.rate, loaded, most)
+        alone = by_pipeline(bag, loaded, most)
     figures = _figures(loaded, node, alone, offline(loaded, chosen, config))
     for name, value in figures.items():
         print(f"{name:24} {value:10}")
@@ -179,9 +191,11 @@ def main() -> int:
             command=shlex.join(["python", *sys.argv]),
             data=f"msr_body_parts, {len(chosen)} of the test videos, every {arguments.every}th",
             protocol="played: a bag of the videos through DDS into the segmenter, causal, judged "
-            "on all points; pipeline: the same clouds without ROS; offline: training/evaluate.py's "
-            "protocol on the same videos; frames_lost: answered by the pipeline, not by the node; "
-            f"played at {arguments.rate:g} times the recorded pace",
+            "on all points of a cloud; thinned: each cloud weighs as much as its prepared form, "
+            f"which has at most {config.data.points_at_most} points; offline: of the prepared "
+            "form, as training/evaluate.py has it, on the same videos; pipeline: the clouds of the "
+            "bag without ROS; frames_lost: answered by the pipeline, not by the node; played at "
+            f"{arguments.rate:g} times the recorded pace",
             seeds=[],
             figures=figures,
         )

@@ -17,6 +17,7 @@ from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag_frames import BagFrame, BagFrames, Tap
 from fourd_perception.evaluation.bag_labels import BagTruth
 from fourd_perception.evaluation.bag_source import BagSource, find_source
+from fourd_perception.evaluation.live_difference import LiveDifference, Said, labels_digest
 from fourd_perception.evaluation.metrics import label_confusion, window_truth
 from fourd_perception.evaluation.session import Answer, Picture, Session
 from fourd_perception.pipeline import (
@@ -55,13 +56,15 @@ class Stages:
 @dataclass(frozen=True)
 class LabelledFrame:
     """How a frame's points were labelled. recorded: nanoseconds. counts: points of each class, and
-    at the end those without a label. right, judged: of the points whose truth is known."""
+    at the end those without a label. right, judged: of the points whose truth is known. digest: of
+    the labels, see `labels_digest`."""
 
     stamp: int
     recorded: int
     counts: tuple[int, ...]
     right: int
     judged: int
+    digest: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,7 @@ class BagResult:
     `frames`. scores: (N, K) float32 of the answers. recorded: (N,) int64 nanoseconds, when the
     cloud that an answer speaks of was. points: (K, K + 1) counts as `label_confusion` gives them,
     or None where the clouds bring no truth. notes: a line each on what was wrong with the bag.
+    live: what the live node said otherwise, where it was asked.
     """
 
     path: Path
@@ -84,6 +88,14 @@ class BagResult:
     points: NDArray[np.int64] | None
     stages: Stages
     notes: tuple[str, ...]
+    live: LiveDifference | None = None
+
+    @property
+    def said(self) -> list[Said]:
+        """Its answers, to be compared with a live run's."""
+        if self.frames:
+            return [Said(one.stamp, one.digest, 0.0) for one in self.frames]
+        return [Said(one.stamp, one.label or "", one.score) for one in self.session.answers]
 
     @property
     def name(self) -> str:
@@ -304,7 +316,14 @@ class _Run:
             self.points = counts if self.points is None else self.points + counts
         counted = np.bincount(np.minimum(said.labels, classes), minlength=classes + 1)
         self.frames.append(
-            LabelledFrame(said.stamp, recorded, tuple(counted.tolist()), right, judged)
+            LabelledFrame(
+                said.stamp,
+                recorded,
+                tuple(counted.tolist()),
+                right,
+                judged,
+                labels_digest(said.labels),
+            )
         )
         self.recorded.append(recorded)
         return recorded

@@ -66,7 +66,11 @@ def bag_page(
             *_classes(results),
             *_bags(results),
         ],
-        notes=[*notes, *(note for one in results for note in one.notes)],
+        notes=[
+            *notes,
+            *(note for one in results for note in one.notes),
+            *(f"{one.path}: {one.live.text()}" for one in results if one.live),
+        ],
         facts=facts,
     )  # fmt: skip
 
@@ -93,6 +97,7 @@ def bag_summary(
                 "topics": dataclasses.asdict(one.source),
                 "figures": dataclasses.asdict(bag_figures([one])),
                 "notes": list(one.notes),
+                "live": dataclasses.asdict(one.live) if one.live else None,
             }
             for one in results
         },

@@ -34,6 +34,7 @@ from fourd_perception.evaluation.segmented import (
     segmented_tiles,
 )
 from fourd_perception.evaluation.session import Answer, Picture, Session, figures
+from fourd_perception.nodes.shared_files import shared_file
 from fourd_perception.pipeline import PipelineConfig
 from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings import msr_action3d, studio_seeds
@@ -151,18 +152,6 @@ def _shipped(name: str) -> Path | None:
     """A model that comes with the package, if this one does."""
     path = shared_file(f"models/{name}.safetensors")
     return path if path.is_file() else None
-
-
-def shared_file(name: str) -> Path:
-    """A file of the checkout, or else of the installed package's share folder."""
-    checkout = Path(__file__).resolve().parents[2] / name
-    if checkout.is_file():
-        return checkout
-    from ament_index_python import PackageNotFoundError, get_package_share_directory
-
-    with contextlib.suppress(PackageNotFoundError):
-        return Path(get_package_share_directory("fourd_perception")) / name
-    return checkout
 
 
 def _check_classes(show: Show, card: ModelCard) -> None:

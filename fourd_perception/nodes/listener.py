@@ -21,6 +21,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2
 from vision_msgs.msg import Classification
 
+from fourd_perception.evaluation.live_difference import labels_digest
 from fourd_perception.messages.point_labels import labels_of
 from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.stream.frame import SECOND
@@ -54,6 +55,11 @@ class HeardLabels(Heard):
     """A labelled cloud. labels: (N,) int64, in the order of its points."""
 
     labels: NDArray[np.int64]
+
+    @property
+    def digest(self) -> str:
+        """To be compared with another run's."""
+        return labels_digest(self.labels)
 
 
 class Listener(Node):

@@ -23,6 +23,7 @@ from fourd_perception.recordings import camera_messages as camera
 
 _READY_WITHIN = 180.0  # the first start compiles kernels
 _LAST_ANSWERS = 2.0
+_DISCOVERY = 1.0
 _TICK = 0.1
 _LOG_LINES = 15
 _HIGHEST_DOMAIN = 232
@@ -78,19 +79,19 @@ class Started:
     parameters: Mapping[str, object]
     label_topics: tuple[str, ...]
 
-    def arguments(self) -> list[str]:
+    def arguments(self, cloud_topic: str) -> list[str]:
         """Its module and command line."""
         given = {"autostart": True, "top_k": 0, **self.parameters}
         told = [("-p", f"{key}:={_as_yaml(value)}") for key, value in given.items()]
         return [
             f"fourd_perception.nodes.{self.name}", "--ros-args",
-            "-r", f"points:={camera.POINTS}", *(word for pair in told for word in pair),
+            "-r", f"points:={cloud_topic}", *(word for pair in told for word in pair),
         ]  # fmt: skip
 
 
-def recognizer(model: Path) -> Started:
-    """The recognizer with a model."""
-    return Started("recognizer", {"model": str(model)}, ("/recognizer/label_info",))
+def recognizer(model: Path, **others: object) -> Started:
+    """The recognizer with a model. others: its parameters."""
+    return Started("recognizer", {"model": str(model), **others}, ("/recognizer/label_info",))
 
 
 def segmenter(model: Path | None, action_model: Path | None = None, **others: object) -> Started:
@@ -108,11 +109,19 @@ class Replay:
     also where SIGINT or SIGTERM end the block.
     """
 
-    def __init__(self, context: Context, nodes: Sequence[Started], logs: Path) -> None:
-        """context: of `private_ros`. logs: an existing folder, for what the processes print."""
+    def __init__(
+        self,
+        context: Context,
+        nodes: Sequence[Started],
+        logs: Path,
+        cloud_topic: str = camera.POINTS,
+    ) -> None:
+        """context: of `private_ros`. logs: an existing folder, for what the processes print.
+        cloud_topic: of the bags, which is all that is played."""
         self._context = context
         self._nodes = nodes
         self._logs = logs
+        self._cloud_topic = cloud_topic
         self._stack = contextlib.ExitStack()
         self._signals = Signals()
         self._executor = SingleThreadedExecutor(context=context)
@@ -121,12 +130,12 @@ class Replay:
     def __enter__(self) -> Replay:
         self._stack.enter_context(self._signals)
         names = [node.name for node in self._nodes]
-        self._listener = Listener(camera.POINTS, names, context=self._context)
+        self._listener = Listener(self._cloud_topic, names, context=self._context)
         self._stack.callback(self._listener.destroy_node)
         self._executor.add_node(self._listener)
         self._stack.callback(self._executor.shutdown)
         for node in self._nodes:
-            process = _process(node.arguments(), self._log(node.name))
+            process = _process(node.arguments(self._cloud_topic), self._log(node.name))
             self._running[node.name] = self._stack.enter_context(process)
         return self
 
@@ -137,7 +146,11 @@ class Replay:
         return self._logs / f"{name}.log"
 
     def wait_until_ready(self) -> None:
-        """Returns when all nodes are active. Raises ReplayFailed."""
+        """Returns when all nodes are active and have had time to find who listens.
+
+        Nothing is computed that nobody listens to: a window that is full before the node knows of
+        its listener would have no answer. Raises ReplayFailed.
+        """
         until = time.monotonic() + _READY_WITHIN
         while not self._listener.all_are_active():
             self._spin("did not start")
@@ -147,6 +160,9 @@ class Replay:
                     f"the {names} is not active after {_READY_WITHIN:g} s",
                     self._log(self._nodes[-1].name),
                 )
+        until = time.monotonic() + _DISCOVERY
+        while time.monotonic() < until:
+            self._spin("ended")
 
     def play(self, bag: Path, *options: str) -> Iterator[HeardClasses | HeardLabels]:
         """Play a bag from start to end; the answers as they come, and for a moment after.
@@ -155,8 +171,8 @@ class Replay:
         """
         tables = [topic for node in self._nodes for topic in node.label_topics]
         command = [
-            "fourd_perception.nodes.play_bag", str(bag), "--topics", camera.POINTS, *options,
-            "--wait-for", camera.POINTS, *tables,
+            "fourd_perception.nodes.play_bag", str(bag), "--topics", self._cloud_topic, *options,
+            "--wait-for", self._cloud_topic, *tables,
         ]  # fmt: skip
         log = self._log("play_bag")
         answered = False

@@ -8,7 +8,8 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from fourd_perception.evaluation.bag_labels import read_labels
 from fourd_perception.evaluation.bag_report import bag_page, bag_summary, bag_tiles
 from fourd_perception.evaluation.bag_source import BagSource
 from fourd_perception.evaluation.comparison import compare
+from fourd_perception.evaluation.live_difference import LiveDifference
 from fourd_perception.evaluation.predictions import write_predictions
 from fourd_perception.evaluation.report import write_page
 from fourd_perception.stream.frame import SECOND
-from fourd_perception.tools.arguments import counting
+from fourd_perception.tools.arguments import counting, positive
 from fourd_perception.whole_file import written
 
 _PACKAGES = ("fourd_perception", "torch", "numpy", "rosbags")
@@ -39,9 +41,18 @@ points, the field `label` of the clouds. Without a truth there are predictions a
 The same bags and model give the same predictions, bit for bit."""
 
 
+Live = Callable[[BagResult, Path, int, float, Path], LiveDifference]
+"""Of a result, its model, the stride, the pace and a folder for logs: what is different live."""
+
+
 @command
 def main() -> int:
-    """The entry point `evaluate_bag`."""
+    """The tool without --live, which needs the nodes."""
+    return run(None)
+
+
+def run(live: Live | None) -> int:
+    """The command line. live: what --live calls. Raises InputError."""
     arguments = _parser().parse_args()
     say = sys.stderr if arguments.json else sys.stdout  # stdout is for the script that listens
     card = read_card(arguments.model)
@@ -68,6 +79,8 @@ def main() -> int:
     failed = {one.bag: one for one in outcomes if isinstance(one, FailedJob)}
     done = [one for one in outcomes if isinstance(one, BagResult) and one.path not in failed]
     results, against = done[: len(bags) - len(failed)], done[len(bags) - len(failed) :]
+    if arguments.live:
+        results = [_with_live(one, live, arguments) for one in results]
     if results:
         notes = [*notes, *(f"not evaluated: {one.reason}" for one in failed.values())]
         summary = _write(out, models, card, results, against, notes)
@@ -80,6 +93,14 @@ def main() -> int:
         first = next(iter(failed.values()))
         raise InputError(first.reason + _others(len(failed) - 1, len(results)))
     return 0
+
+
+def _with_live(result: BagResult, live: Live | None, arguments: argparse.Namespace) -> BagResult:
+    if live is None:
+        raise InputError("--live: run the installed command evaluate_bag, which has the nodes")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    found = live(result, arguments.model, arguments.stride, arguments.live, arguments.out)
+    return replace(result, live=found)
 
 
 def _write(
@@ -136,6 +157,7 @@ def _last_screen(results: Sequence[BagResult], notes: Sequence[str], page: Path)
     lines = [f"  {note}" for note in everything[:_SHOWN_NOTES]]
     if len(everything) > _SHOWN_NOTES:
         lines.append(f"  and {len(everything) - _SHOWN_NOTES} more such lines, in the report")
+    lines += [f"  {one.name}: {one.live.text()}" for one in results if one.live]
     tiles = bag_tiles(bag_figures(results), results[0].task)
     lines += ["", *(f"  {meaning:<26}{figure:>10}   {over}" for figure, meaning, over in tiles)]
     return "\n".join([*lines, "", f"  the report: {page}"])
@@ -207,6 +229,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--write-bag", action="store_true",
         help="write each bag again, with the predictions as topics, into DIR",
+    )  # fmt: skip
+    parser.add_argument(
+        "--live", type=positive, nargs="?", const=1.0, metavar="RATE",
+        help="play each bag over DDS to the live node as well, and state the difference; RATE: the "
+        "pace, 0.5 is half (default 1)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print report.json at the end")
     return parser

@@ -1,0 +1,58 @@
+"""evaluate_bag --live: the same bag through DDS into the node, and what is different."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import small_model
+
+pytest.importorskip("rclpy")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
+
+import bag_cases as cases
+
+from fourd_perception.nodes import evaluate_bag
+from fourd_perception.stream.window import ClipConfig
+from fourd_perception.tools import evaluate_bag as tool
+
+CLIP = ClipConfig(frames=4, frame_step=2, rate=30.0)
+
+
+@pytest.mark.parametrize("kind", ["save", "save_segmenter", "save_frame_model"])
+def test_live_and_offline_say_the_same(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = getattr(small_model, kind)(tmp_path / "model.safetensors", clip=CLIP)
+    cases.clouds(tmp_path / "bag", count=40)
+    monkeypatch.setattr(
+        "sys.argv", ["evaluate_bag", "bag", "--model", str(model), "--live", "0.4", "--json"]
+    )
+    assert evaluate_bag.main() == 0
+    printed = capsys.readouterr()
+    live = json.loads(printed.out)["bags"]["bag"]["live"]
+    assert live["live"] == live["offline"] > 5
+    assert (live["lost"], live["changed"], live["strange"]) == (0, 0, 0)
+    assert live["score_difference"] < 1e-6
+    assert f"the same {live['live']} answers" in printed.err
+    assert "the same" in (tmp_path / "out/evaluate_bag/report.html").read_text()
+
+
+def test_a_node_that_does_not_start_is_told_with_its_last_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = small_model.save(tmp_path / "model.safetensors", clip=CLIP)
+    cases.clouds(tmp_path / "bag")
+    monkeypatch.setattr("sys.argv", ["evaluate_bag", "bag", "--model", str(model), "--live"])
+    monkeypatch.setenv("ROS_DOMAIN_ID", "333")
+    assert evaluate_bag.main() == 2
+    assert "ROS_DOMAIN_ID: expected 0 to 232, got '333'" in capsys.readouterr().err
+
+
+def test_the_tool_alone_says_which_command_has_the_nodes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = small_model.save(tmp_path / "model.safetensors", clip=CLIP)
+    cases.clouds(tmp_path / "bag")
+    monkeypatch.setattr("sys.argv", ["evaluate_bag", "bag", "--model", str(model), "--live"])
+    assert tool.main() == 2
+    assert "--live: run the installed command evaluate_bag" in capsys.readouterr().err
