@@ -102,12 +102,6 @@ class BagResult:
         """The bag's own name."""
         return self.path.name
 
-    @property
-    def seconds(self) -> float:
-        """Of bag time, from the first cloud to the last."""
-        clouds = self.session.clouds
-        return max(clouds[-1] - clouds[0], 0) / SECOND if clouds else 0.0
-
     def with_truth(self, truth: BagTruth) -> BagResult:
         """The same, its answers judged."""
         answers = tuple(

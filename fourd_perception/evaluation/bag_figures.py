@@ -84,7 +84,7 @@ def bag_figures(results: Sequence[BagResult]) -> BagFigures:
     reached = [delay for delay in delays if delay is not None]
     points = point_counts(results)
     wall = sum(one.stages.wall_s for one in results)
-    seconds = sum(one.seconds for one in results)
+    seconds = sum(one.session.seconds for one in results)
     frames = sum(len(one.frames) for one in results)
     if frames:
         common["windows_answered"], common["windows_dropped"] = frames, 0

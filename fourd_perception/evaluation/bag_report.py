@@ -14,6 +14,7 @@ from fourd_perception.evaluation.bag_figures import (
     bag_figures,
     class_figures,
     judged_scores,
+    point_counts,
 )
 from fourd_perception.evaluation.comparison import compare
 from fourd_perception.evaluation.report import Chart, Page, SceneGroup, Table, percent
@@ -39,7 +40,12 @@ def bag_page(
     """
     measured = bag_figures(results)
     pictures = [
-        report.scene(one.session, picture, f"{one.name}, " if len(results) > 1 else "")
+        report.scene(
+            one.session,
+            picture,
+            f"{one.name}, " if len(results) > 1 else "",
+            _right_points(one, picture.stamp),
+        )
         for one in results
         for picture in one.session.pictures
     ]
@@ -148,9 +154,21 @@ def _heading(result: BagResult, bags: int) -> str:
     return "Answers in time" if bags == 1 else f"Answers in time: {result.name}"
 
 
+def _right_points(result: BagResult, stamp: int) -> str:
+    """What a picture of labelled points says; empty where the frame has no truth."""
+    frames = [one for one in result.frames if one.stamp == stamp and one.judged]
+    return f"{100 * frames[0].right / frames[0].judged:.0f} % of its points right" if frames else ""
+
+
 def _charts(results: Sequence[BagResult]) -> list[Chart]:
     sessions = [one.session for one in results]
     found = report.confusion_charts(*sessions, what=_NAMES[results[0].task][1])
+    points = point_counts(results)
+    if points is not None:
+        share = np.rint(100 * points / np.maximum(points.sum(axis=1, keepdims=True), 1))
+        text = "Percent of the truth's points: the truth by row, the answer by column."
+        drawn = charts.confusion_heatmap(share.astype(np.int64), sessions[0].classes)
+        found.append(Chart("Confusion", text, drawn))
     scores, labels = judged_scores(results)
     if len(labels):
         text = (

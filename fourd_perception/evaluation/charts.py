@@ -41,7 +41,7 @@ def timeline(session: Session) -> str:
     """SVG: every class a row, the truth as bars, every answer as a dot; the scores below."""
     seen = {one.label for one in session.truth} | {one.label for one in session.answers}
     rows = [name for name in session.classes if name in seen]
-    start, end = session.clouds[0], session.clouds[-1]
+    start, end = min(session.clouds), max(session.clouds)
     many = len(session.answers) > _MANY  # as a picture; so many dots would make a page of megabytes
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "timeline"}):
         width = float(np.clip((end - start) / SECOND * 0.17, 9, 40))

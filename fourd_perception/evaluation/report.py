@@ -205,15 +205,19 @@ def tiles(measured: Figures) -> list[tuple[str, str, str]]:
     ]
 
 
-def scene(session: Session, picture: Picture, where: str = "") -> Scene:
-    """A picture with the truth at its moment and the answer that was the newest one by then."""
+def scene(session: Session, picture: Picture, where: str = "", truth: str = "") -> Scene:
+    """A picture with the truth at its moment and the answer that was the newest one by then.
+
+    where: before the time. truth: what to say in place of the action.
+    """
     answer = next((one for one in reversed(session.answers) if one.stamp <= picture.stamp), None)
     seconds = (picture.stamp - session.clouds[0]) / SECOND
     return Scene(
         image="" if picture.image is None else data_uri(charts.png(picture.image)),
         cloud=data_uri(charts.png(charts.render_cloud(picture.points))),
         caption=f"{where}{seconds:.1f} s",
-        truth=window_truth(picture.stamp, picture.stamp, session.truth)
+        truth=truth
+        or window_truth(picture.stamp, picture.stamp, session.truth)
         or ("between actions" if session.truth else "no truth"),
         answer=answer.label if answer else None,
         right=answer.right if answer else None,

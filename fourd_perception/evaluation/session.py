@@ -76,6 +76,12 @@ class Session:
     pictures: tuple[Picture, ...] = ()
 
     @property
+    def seconds(self) -> float:
+        """From the first cloud to the last; where time jumps back, both stretches count."""
+        steps = np.diff(np.array(self.clouds, np.int64))
+        return int(steps[steps > 0].sum()) / SECOND
+
+    @property
     def latencies_ms(self) -> list[float]:
         """Of the answers whose latency is known."""
         return [one.latency_ms for one in self.answers if one.latency_ms is not None]
@@ -129,11 +135,10 @@ def figures(*sessions: Session) -> Figures:
     p50, p95, p99, most = (
         np.percentile(latencies_ms, (50, 95, 99, 100)) if latencies_ms else (math.nan,) * 4
     )
-    span = sum(one.clouds[-1] - one.clouds[0] for one in sessions if one.clouds)
     expected = sum(one.windows_expected for one in sessions)
     answered = sum(len(one.answers) for one in sessions)
     return Figures(
-        seconds=round(span / SECOND, 3),
+        seconds=round(sum(one.seconds for one in sessions), 3),
         clouds_sent=sum(len(one.clouds) for one in sessions),
         windows_expected=expected,
         windows_answered=answered,

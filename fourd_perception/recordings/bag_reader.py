@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag1 import Reader as Ros1Reader
@@ -42,18 +42,16 @@ class BagMessage:
         return from_stamp(self.message.header.stamp)
 
 
-class _Storage(Protocol):
-    """What a reader of rosbags and a CutOffMcap have in common."""
+@dataclass(frozen=True)
+class _Storage:
+    """One file of a bag. reader: rosbags' or a CutOffMcap. start_time, end_time: as Bag has them,
+    where there are messages."""
 
-    connections: list[Connection]
+    reader: Any
+    connections: tuple[Connection, ...]
     start_time: int
     end_time: int
     message_count: int
-
-    def messages(
-        self, connections: Collection[Connection], start: int | None, stop: int | None
-    ) -> Iterator[tuple[Connection, int, bytes]]:
-        """Connection, time of recording (nanoseconds), bytes."""
 
 
 class Bag:
@@ -64,12 +62,14 @@ class Bag:
     with the bag, in words, although it can be read; empty where nothing is.
     """
 
-    def __init__(self, path: Path, storages: Sequence[Any], trouble: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, storages: Sequence[_Storage], trouble: Sequence[str] = ()
+    ) -> None:
         self.path = path
         self.trouble = list(trouble)
         self.ros1 = path.suffix == ".bag"
-        self._storages: list[_Storage] = sorted(storages, key=lambda one: one.start_time)
-        self._cut_off = any(isinstance(one, CutOffMcap) for one in storages)
+        self._storages = sorted(storages, key=lambda one: one.start_time)
+        self._cut_off = any(isinstance(one.reader, CutOffMcap) for one in storages)
         self._cdr_types = get_typestore(Stores.ROS2_JAZZY)
         self._types = get_typestore(Stores.ROS1_NOETIC) if self.ros1 else self._cdr_types
         self._merged: dict[tuple[int, int], Connection] = {}
@@ -115,9 +115,9 @@ class Bag:
             own = [one for one in storage.connections if self._of(number, one).id in wanted]
             if own:
                 streams.append(self._stream(number, storage, own, start, stop))
-        if len(streams) == 1:
-            return streams[0]
-        return heapq.merge(*streams, key=lambda one: one[1])
+        for connection, time, data in heapq.merge(*streams, key=lambda one: one[1]):
+            if connection is not None:
+                yield connection, time, data
 
     def deserialize(self, connection: Connection, data: bytes) -> Any:
         """The message of these bytes. Raises BagError where they are none, or are of a type that
@@ -172,11 +172,10 @@ class Bag:
         own: list[Connection],
         start: int | None,
         stop: int | None,
-    ) -> Iterator[tuple[Connection, int, bytes]]:
-        for connection, time, data in storage.messages(own, start, stop):
-            if (
-                data[:4] == _ZSTD
-            ):  # no CDR begins so: compressed by message, and no metadata said it
+    ) -> Iterator[tuple[Connection | None, int, bytes]]:
+        yield None, storage.start_time, b""  # so that a file is not read before its time has come
+        for connection, time, data in storage.reader.messages(own, start, stop):
+            if data[:4] == _ZSTD and not self.ros1:  # no CDR begins so: compressed by message
                 data = _decompress(data)
             yield self._of(number, connection), time, data
 
@@ -234,18 +233,18 @@ def _read(bag: Bag, connections: Collection[Connection]) -> Iterator[tuple[Conne
     bag.check_end()
 
 
-def _open(path: Path, stack: ExitStack) -> tuple[list[Any], list[str]]:
+def _open(path: Path, stack: ExitStack) -> tuple[list[_Storage], list[str]]:
     """Storages that are closed with the stack, and what is wrong with the bag."""
     if path.suffix == ".bag":
-        return [stack.enter_context(Ros1Reader(path))], []
+        return [_storage(stack.enter_context(Ros1Reader(path)))], []
     if not path.is_dir():
-        return [_open_file(path, stack)], []
+        return _open_file(path, stack), []
     files = sorted(
         (one for one in path.iterdir() if one.suffix in _STORAGE and one.is_file()), key=_natural
     )
     missing = not (path / "metadata.yaml").is_file()
     if not missing and not any(is_cut_off(one) for one in files):
-        return [stack.enter_context(Ros2Reader(path))], []
+        return _of_rosbag2(stack.enter_context(Ros2Reader(path))), []
     if not files and any(path.glob("*.zstd")):
         raise BagError(
             f"{path}: compressed files, and no metadata.yaml; unpack them (`zstd -d FILE`), "
@@ -253,20 +252,38 @@ def _open(path: Path, stack: ExitStack) -> tuple[list[Any], list[str]]:
         )
     if not files:
         raise FileNotFoundError(path)
-    return [_open_file(one, stack) for one in files], (
+    return [storage for one in files for storage in _open_file(one, stack)], (
         [f"{path}: no metadata.yaml; its {len(files)} storage file(s) are read without"]
         if missing
         else []
     )
 
 
-def _open_file(path: Path, stack: ExitStack) -> Any:
+def _open_file(path: Path, stack: ExitStack) -> list[_Storage]:
     """A lone storage file; where it is an mcap that is cut off, what can be read of it."""
     if path.suffix == ".mcap" and is_cut_off(path):
-        storage = CutOffMcap(path)
-        if storage.message_count:
-            return storage
-    return stack.enter_context(Ros2Reader(path))
+        salvaged = CutOffMcap(path)
+        if salvaged.message_count:
+            return [_storage(salvaged)]
+    return _of_rosbag2(stack.enter_context(Ros2Reader(path)))
+
+
+def _of_rosbag2(reader: Ros2Reader) -> list[_Storage]:
+    """The files of an open rosbag2.
+
+    They are read one by one, because rosbags' reader of folders gives nothing of a topic whose QoS
+    metadata.yaml writes in another way than the file, and says nothing either.
+    """
+    files = getattr(reader.storage, "storages", [reader.storage])
+    return [_storage(one, one.metadata) for one in files]
+
+
+def _storage(reader: Any, times: Any = None) -> _Storage:
+    """times: what has the times and the count, where the reader itself has not."""
+    times = times or reader
+    return _Storage(
+        reader, tuple(reader.connections), times.start_time, times.end_time, times.message_count
+    )
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

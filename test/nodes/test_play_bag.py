@@ -25,13 +25,14 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
 
 from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.nodes.play_bag import main, quality
+from fourd_perception.recordings.bag_reader import Bag
 
 pytestmark = pytest.mark.usefixtures("ros")
 
@@ -154,14 +155,8 @@ def test_a_message_of_an_unknown_type_is_left_out_in_one_line(tmp_path, monkeypa
     assert json.loads(out.out)["skipped"] == {"/odd": "nobody_msgs/msg/Odd"}
 
 
-def cut(bag):
-    (file,) = bag.glob("*.mcap")
-    file.write_bytes(file.read_bytes()[:-200])
-    return bag
-
-
-def flip(bag, whole, flipped):
-    file = bag / "metadata.yaml"
+def flip(bag, whole, flipped, name="metadata.yaml"):
+    (file,) = bag.glob(name)
     file.write_bytes(file.read_bytes().replace(whole, flipped))
     return bag
 
@@ -170,10 +165,15 @@ def flip(bag, whole, flipped):
     "break_it, arguments, words",
     [
         (lambda bag: bag / "nowhere", (), "no such bag"),
-        (cut, (), "cut off"),
         (lambda bag: flip(bag, b"sensor", b"\xffensor"), (), "damaged"),
-        (lambda bag: flip(bag, TOPIC.encode(), b"/camera+points"), (), "is no topic's name"),
-        (lambda bag: flip(bag, b"sensor", b".ensor"), (), "none of its message types"),
+        (
+            lambda bag: flip(bag, TOPIC.encode(), b"/camera+points", "*.mcap"), (),
+            "is no topic's name",
+        ),
+        (
+            lambda bag: flip(bag, b"sensor_msgs/msg", b".ensor_msgs/msg", "*.mcap"), (),
+            "none of its message types",
+        ),
         (lambda bag: write(bag.parent / "empty", stamps=[]), (), "empty"),
         (lambda bag: bag, ("--topics", "/x"), f"no topic /x; it has {TOPIC}"),
         (lambda bag: bag, ("--remap", "/x:=/y"), "no topic /x"),
@@ -194,14 +194,25 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert "Traceback" not in out.err
 
 
+def test_a_bag_that_is_cut_off_is_played_to_the_cut(bag, monkeypatch, capsys):
+    pytest.importorskip("mcap")
+    (file,) = bag.glob("*.mcap")
+    file.write_bytes(file.read_bytes()[:-200])
+    code, out = play(monkeypatch, capsys, bag, "--json")
+    assert code == 2
+    (line,) = out.err.splitlines()
+    assert line.startswith(f"play_bag: {bag}: damaged: cut off")
+    assert json.loads(out.out)["messages"] == {TOPIC: len(STAMPS)}
+
+
 def test_damage_on_the_way_is_told_after_what_came_before_it(bag, monkeypatch, capsys):
-    whole = Reader.messages
+    whole = Bag.messages
 
     def damaged(self, connections):
         yield next(whole(self, connections))
         raise KeyError(7)
 
-    monkeypatch.setattr(Reader, "messages", damaged)
+    monkeypatch.setattr(Bag, "messages", damaged)
     code, out = play(monkeypatch, capsys, bag, "--json")
     assert code == 2
     (line,) = out.err.splitlines()

@@ -93,6 +93,24 @@ def test_without_metadata_the_files_are_read_and_it_is_said(tmp_path: Path, kind
         assert bag.topics == {TOPIC: STRING, OTHER: ODD}
 
 
+@pytest.mark.parametrize("plugin", [MCAP, SQLITE])
+def test_a_topic_whose_qos_is_written_in_two_ways_is_read(
+    tmp_path: Path, plugin: StoragePlugin
+) -> None:
+    """As bags of Foxy: 0 in metadata.yaml where the file has infinity; nothing may be lost."""
+    path = write(tmp_path / "bag", plugin=plugin)
+    known = yaml.safe_load((path / "metadata.yaml").read_text())
+    for topic in known["rosbag2_bagfile_information"]["topics_with_message_count"]:
+        topic["topic_metadata"]["offered_qos_profiles"] = (
+            "- history: 3\n  depth: 0\n  reliability: 1\n  durability: 2\n"
+            "  deadline: {sec: 0, nsec: 0}\n  lifespan: {sec: 0, nsec: 0}\n  liveliness: 1\n"
+            "  liveliness_lease_duration: {sec: 0, nsec: 0}\n"
+            "  avoid_ros_namespace_conventions: false"
+        )
+    (path / "metadata.yaml").write_text(yaml.safe_dump(known))
+    assert texts(path) == SIX
+
+
 def test_compressed_files_without_metadata_say_what_to_do(tmp_path: Path) -> None:
     path = write(tmp_path / "bag", mode=CompressionMode.FILE)
     (path / "metadata.yaml").unlink()

@@ -146,6 +146,8 @@ def test_points_are_scored_by_the_clouds_own_labels(run, tmp_path: Path) -> None
     assert all(
         sum(int(one[name]) for name in (*small_model.CLASSES, "no label")) == 60 for one in frames
     )
+    page = (tmp_path / "out/evaluate_bag/report.html").read_text()
+    assert "% of its points right" in page and "Percent of the truth&#39;s points" in page
     labels(tmp_path / "labels.csv", "bag,0,2,wave")
     code, _, err = run("bag", "--model", model, "--labels", "labels.csv")
     assert code == 2 and "labels points: their truth is the field `label`" in err
