@@ -193,7 +193,8 @@ def test_nothing_is_left_running(data: Path, tmp_path: Path, number, expected: i
         time.sleep(0.1)
     time.sleep(0.5)
     process.send_signal(number)
-    assert finish(process)[0] == expected
+    code, out, err = finish(process)
+    assert code == expected, f"{out}\n{err}"
     commands = [one.read_bytes() for one in Path("/proc").glob("[0-9]*/cmdline") if one.exists()]
     assert not [one for one in commands if os.fsencode(path) in one]
 
