@@ -50,6 +50,7 @@ setup(
     extras_require={
         "studio": ["mujoco>=3.5"],
         "training": ["av", "h5py", "tensorboard"],
+        "vlm": ["transformers>=4.50"],
     },
     entry_points={
         "console_scripts": [

@@ -37,7 +37,7 @@ ROSDEP_KEYS = {
     "yaml": "python3-yaml",
 }
 # safetensors has no rosdep key; the others are extras, imported where they are used.
-FROM_PIP = {"cv2", "cv_bridge", "mujoco", "rosbags", "safetensors", "triton"}
+FROM_PIP = {"cv2", "cv_bridge", "mujoco", "rosbags", "safetensors", "transformers", "triton"}
 
 
 def manifest() -> ElementTree.Element:
