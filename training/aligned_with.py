@@ -1,0 +1,93 @@
+"""What an alignment begins with: the model of video and texts, and the encoder of clouds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from fourd_perception import checkpoint, models, weights_file
+from fourd_perception.errors import InputError
+from fourd_perception.models import VideoModel
+from fourd_perception.models.clip_frames import ClipFramesScorer
+from fourd_perception.models.xclip import XClipScorer
+from fourd_perception.parameters import load_yaml, to_mapping
+from training import initial_weights
+from training.align_config import AlignConfig, VideoTextConfig
+
+_BLOCK = 2**24
+
+
+def load_scorer(
+    config: VideoTextConfig, image_size: int
+) -> tuple[XClipScorer | ClipFramesScorer, str]:
+    """The frozen model, on the CPU, and a digest of its weights.
+
+    Raises InputError as its own `load`, and if it sees images of another size.
+    """
+    folder = Path(config.folder)
+    scorer: XClipScorer | ClipFramesScorer
+    if config.kind == "xclip":
+        scorer = XClipScorer.load(folder, prompts=config.conditioned)
+    else:
+        scorer = ClipFramesScorer.load(folder)
+    if scorer.image_size != image_size:
+        raise InputError(
+            f"{folder}: sees images of {scorer.image_size} x {scorer.image_size} pixels, the run "
+            f"has preprocess.image_size {image_size}: set it to {scorer.image_size}"
+        )
+    return scorer, _digest(folder / "model.safetensors")
+
+
+def begin_encoder(
+    encoder: VideoModel, init: Path, config: AlignConfig, classes: Sequence[str], *, says: bool
+) -> None:
+    """Give the encoder the weights of a file: a checkpoint's with its classifier, or an encoder's.
+
+    says: whether to print what was taken. Raises InputError if they do not fit.
+    """
+    kind = models.architecture(config.architecture)
+    sizes = to_mapping(load_yaml(kind.config, config.model))
+    if not weights_file.has_card(init, checkpoint.METADATA_KEY):
+        loaded = initial_weights.load_into(
+            encoder, init, config.architecture, sizes, config.preprocess
+        )
+        taken = f"{len(loaded.taken)} tensors"
+    else:
+        found = checkpoint.load(init)
+        card = found.card
+        wanted = {
+            "architecture": config.architecture, "model": sizes, "classes": tuple(classes),
+            "unit_scale": config.preprocess.unit_scale,
+        }  # fmt: skip
+        got = {
+            "architecture": card.architecture, "model": card.model, "classes": card.classes,
+            "unit_scale": card.preprocess.unit_scale,
+        }  # fmt: skip
+        for name, value in wanted.items():
+            if got[name] != value:
+                raise InputError(
+                    f"{init}: of another {name} than the run, {str(got[name])[:80]} instead of "
+                    f"{str(value)[:80]}: take a checkpoint that finetune.py has made with the same"
+                )
+        encoder.load_state_dict(found.model.state_dict())
+        taken = "the encoder and its classifier"
+    if says:
+        print(f"{taken} taken from {init}")
+
+
+def history(path: Path) -> dict[str, object]:
+    """What a file of weights, of either kind, was trained on: for the card of what begins there."""
+    if weights_file.has_card(path, checkpoint.METADATA_KEY):
+        card = checkpoint.read_card(path)
+        return {"name": card.name, **card.trained_on}
+    first = initial_weights.read_card(path)
+    return {"name": first.name, **first.trained_on}
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
