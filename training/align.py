@@ -8,7 +8,6 @@ finetune.py do; at its end there is <name>.safetensors, with the weights of all 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from fourd_perception.parameters import load_yaml, to_mapping
 from training import tasks
 from training.align_clips import AlignBatch, joined, training_clip
 from training.align_config import AlignConfig
-from training.aligned_with import begin_encoder, history, load_scorer
+from training.aligned_with import begin_encoder, load_scorer
 from training.alignment_losses import Aligned, alignment_loss
 from training.data import split
 from training.datasets.labelled_video import NO_LABEL
@@ -50,6 +49,7 @@ from training.run_folder import (
 )
 from training.source_scores import accuracies, source_logits
 from training.trainer import Trainer
+from training.xclip_weights import digest, history
 
 
 @dataclass(frozen=True)
@@ -167,13 +167,13 @@ def _align(
         for name, part in split(videos, config.data).items()
     }
     check_videos(videos, parts, config)
-    scorer, digest = load_scorer(config.video_text, config.preprocess.image_size)
+    scorer, weights = load_scorer(config.video_text, config.preprocess.image_size)
     scorer.to(processes.device)
     model = build_model(config, labels.classes, scorer)
     begun = None
     if init is not None:
         begin_encoder(model.encoder, init, config, labels.classes, says=processes.is_main)
-        begun = hashlib.sha256(init.read_bytes()).hexdigest()
+        begun = digest(init)
     means = Means()
 
     def loss(model: nn.Module, batch: AlignBatch) -> Tensor:
@@ -200,7 +200,7 @@ def _align(
         seed=config.seed,
         identity=identity(
             config, sizes=to_mapping(model.config), classes=labels.classes,
-            videos=len(videos.videos), initial_weights=begun, video_text_weights=digest,
+            videos=len(videos.videos), initial_weights=begun, video_text_weights=weights,
         ),
         compute=config.compute, processes=processes,
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +10,11 @@ from fourd_perception.errors import InputError
 from fourd_perception.models import VideoModel
 from fourd_perception.models.clip_frames import ClipFramesScorer
 from fourd_perception.models.xclip import XClipScorer
+from fourd_perception.models.xclip_video import XClipVideoModel, check_sizes
 from fourd_perception.parameters import load_yaml, to_mapping
 from training import initial_weights
 from training.align_config import AlignConfig, VideoTextConfig
-
-_BLOCK = 2**24
+from training.xclip_weights import digest
 
 
 def load_scorer(
@@ -23,7 +22,8 @@ def load_scorer(
 ) -> tuple[XClipScorer | ClipFramesScorer, str]:
     """The frozen model, on the CPU, and a digest of its weights.
 
-    Raises InputError as its own `load`, and if it sees images of another size.
+    Raises InputError as its own `load`, if what was fine-tuned does not fit it, and if it sees
+    images of another size.
     """
     folder = Path(config.folder)
     scorer: XClipScorer | ClipFramesScorer
@@ -36,7 +36,29 @@ def load_scorer(
             f"{folder}: sees images of {scorer.image_size} x {scorer.image_size} pixels, the run "
             f"has preprocess.image_size {image_size}: set it to {scorer.image_size}"
         )
-    return scorer, _digest(folder / "model.safetensors")
+    found = digest(folder)
+    if config.finetuned and isinstance(scorer, XClipScorer):
+        take_finetuned(scorer, Path(config.finetuned))
+        found += f" {digest(Path(config.finetuned))}"
+    return scorer, found
+
+
+def take_finetuned(scorer: XClipScorer, path: Path) -> None:
+    """Put the visual side of a checkpoint of finetune.py in the place of the scorer's own.
+
+    Raises InputError if it is no X-CLIP, or of other sizes.
+    """
+    found = checkpoint.load(path)
+    if not isinstance(found.model, XClipVideoModel):
+        raise InputError(
+            f"{path}: a checkpoint of {found.card.architecture}, expected xclip_video: "
+            "take one that finetune.py has made of the same folder"
+        )
+    try:
+        check_sizes(found.model.config, scorer.visual)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; or another video_text.conditioned") from None
+    scorer.visual.load_state_dict(found.model.visual.state_dict())
 
 
 def begin_encoder(
@@ -74,20 +96,3 @@ def begin_encoder(
         taken = "the encoder and its classifier"
     if says:
         print(f"{taken} taken from {init}")
-
-
-def history(path: Path) -> dict[str, object]:
-    """What a file of weights, of either kind, was trained on: for the card of what begins there."""
-    if weights_file.has_card(path, checkpoint.METADATA_KEY):
-        card = checkpoint.read_card(path)
-        return {"name": card.name, **card.trained_on}
-    first = initial_weights.read_card(path)
-    return {"name": first.name, **first.trained_on}
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

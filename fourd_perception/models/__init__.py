@@ -29,6 +29,7 @@ from fourd_perception.models.segmenters import (
 )
 from fourd_perception.models.stream import EncoderStream
 from fourd_perception.models.video_model import ClipModel, Features, VideoModel
+from fourd_perception.models.xclip_video import XClipVideoConfig, XClipVideoModel
 from fourd_perception.parameters import from_mapping
 
 
@@ -67,6 +68,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 IMAGE_ARCHITECTURES: Mapping[str, Architecture] = {
     "image_video": Architecture(ImageVideoConfig, ImageVideoModel),
+    "xclip_video": Architecture(XClipVideoConfig, XClipVideoModel),
 }
 """Of image video: they are trained and measured as the others are; no node takes them alone."""
 

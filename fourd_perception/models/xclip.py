@@ -47,7 +47,7 @@ class XClipVisual(nn.Module):
         prompts: whether texts are changed by the patches of the video that they are compared with.
         """
         super().__init__()
-        vision = model.config.vision_config
+        self.config, vision = model.config, model.config.vision_config
         self.frames, self.image_size = int(vision.num_frames), int(vision.image_size)
         self.embed_dim, self.prompts = int(model.config.projection_dim), prompts
         self.vision_model, self.visual_projection = model.vision_model, model.visual_projection
@@ -56,18 +56,17 @@ class XClipVisual(nn.Module):
             self.prompts_visual_layernorm = model.prompts_visual_layernorm
             self.prompts_visual_projection = model.prompts_visual_projection
             self.prompts_generator = model.prompts_generator
-        # On no meta device: they are not saved, so that nothing would bring them to life.
-        for name, values in (("mean", mean), ("deviation", deviation)):
-            constant = torch.tensor(values, device="cpu").view(3, 1, 1)
-            self.register_buffer(name, constant, persistent=False)
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("deviation", torch.tensor(deviation))
         embeddings = self.vision_model.embeddings
+        # On no meta device: they are not saved, so that no file would bring them to life.
         places = torch.arange(embeddings.num_positions, device="cpu").expand(1, -1)
         embeddings.register_buffer("position_ids", places, persistent=False)
 
     def features(self, images: Tensor) -> VideoFeatures:
         """images: (B, L, 3, S, S) float32 RGB in 0 to 1. Raises InputError on another size."""
         check_images(images, self.frames, self.image_size, "X-CLIP")
-        pixels = (images - self.mean) / self.deviation
+        pixels = (images - self.mean.view(3, 1, 1)) / self.deviation.view(3, 1, 1)
         seen = self.vision_model(pixel_values=pixels.flatten(0, 1))
         frames = self.visual_projection(seen.pooler_output).unflatten(0, images.shape[:2])
         video = self.mit(frames)[1]  # by its place: some versions 4 give a bare tuple

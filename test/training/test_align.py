@@ -24,7 +24,7 @@ from test_pretrain import (
     trained,  # noqa: F401
 )
 
-from fourd_perception import checkpoint
+from fourd_perception import checkpoint, models
 from fourd_perception.errors import InputError
 from fourd_perception.models.aligned import AlignedModel
 from fourd_perception.models.fusion import SOURCES
@@ -317,6 +317,10 @@ def test_the_papers_schedule_is_the_default(root, folder):
     assert (made.optimiser.learning_rate, made.optimiser.final_learning_rate) == (1e-3, 1e-4)
 
 
-def test_the_recipe_is_valid():
-    run = load_yaml(AlignConfig, "config/training/align_studio.yaml")
-    assert run.data.image_size and run.epochs == 30
+@pytest.mark.parametrize("name", ["align_studio", "ntu60_align"])
+def test_the_recipes_are_valid(name):
+    run = load_yaml(AlignConfig, f"config/training/{name}.yaml")
+    assert run.epochs == 30 and run.optimiser.learning_rate == 1e-3
+    assert run.optimiser.final_learning_rate == 1e-4
+    kind = models.architecture(run.architecture)
+    load_yaml(kind.config, run.model)
