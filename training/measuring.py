@@ -191,7 +191,7 @@ def choose(
     if not chosen:
         why = "data.holdout names none" if part == "holdout" else "the data set has none there"
         raise InputError(f"--split {part}: no videos; {why}")
-    seen = _trained_on(card, config, chosen)
+    seen = trained_on(card, config, chosen)
     if part != "train" and seen:
         raise InputError(
             f"--split {part}: {card.name} was trained on {', '.join(sorted(seen)[:5])}; "
@@ -200,9 +200,7 @@ def choose(
     return chosen
 
 
-def _trained_on(
-    card: checkpoint.ModelCard, config: DataConfig, chosen: Sequence[Video]
-) -> set[str]:
+def trained_on(card: checkpoint.ModelCard, config: DataConfig, chosen: Sequence[Video]) -> set[str]:
     """The groups of which a model, or what it began with, has seen some of the chosen videos."""
     seen: set[str] = set()
     for told in _histories(card.trained_on):

@@ -10,13 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from fourd_perception.errors import InputError
 from fourd_perception.models.frame_layer import FrameLayer
 from fourd_perception.models.fusion import FusionConfig
 from fourd_perception.models.level import Level
 from fourd_perception.models.linear import Linear
 from fourd_perception.models.video_model import Features, VideoModel
-from fourd_perception.models.video_text import VideoFeatures, check_texts, cosine_logits
+from fourd_perception.models.video_text import (
+    VideoFeatures,
+    VideoTextScorer,
+    check_texts,
+    cosine_logits,
+)
 from fourd_perception.parameters import param
+
+_SAME = 0.999
+"""The cosine of a text's features that were kept in half precision, and of the same ones anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +119,19 @@ class AlignedModel(VideoModel):
         """features: (K, D), of the classes' texts; what is kept of them has unit length."""
         with torch.no_grad():
             self.texts.copy_(normalize(features, dim=-1))
+
+    def check_scorer(self, scorer: VideoTextScorer) -> None:
+        """Raises InputError unless the scorer's space is the one that it was aligned with."""
+        known = f"aligned with {self.config.text_model} ({self.config.embed_dim} channels)"
+        if scorer.embed_dim != self.config.embed_dim:
+            raise InputError(f"{scorer.name}: {scorer.embed_dim} channels; the model is {known}")
+        theirs = normalize(scorer.text_features(self.config.prompts), dim=-1)
+        likeness = float((theirs * normalize(self.texts, dim=-1)).sum(-1).min())
+        if likeness < _SAME:
+            raise InputError(
+                f"{scorer.name}: has other features of '{self.config.prompts[0]}' and the other "
+                f"classes (cosine {likeness:.3f}); the model is {known}: take that one's folder"
+            )
 
     def unseen(self, prompts: Sequence[str]) -> tuple[str, ...]:
         """Those of the texts that it was not aligned with: their scores are zero-shot."""
