@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +25,13 @@ from test_pretrain import (
     root,  # noqa: F401
     trained,  # noqa: F401
 )
+from torch import distributed
 
 from fourd_perception import checkpoint, models
 from fourd_perception.errors import InputError
 from fourd_perception.models.aligned import AlignedModel
 from fourd_perception.models.fusion import SOURCES
-from fourd_perception.parameters import ConfigError, from_mapping, load_yaml
+from fourd_perception.parameters import ConfigError, from_mapping, load_yaml, to_mapping
 from training import align, finetune, measuring, source_scores
 from training.align_clips import held_out_clip, joined, training_clip
 from training.align_config import AlignConfig
@@ -324,3 +327,29 @@ def test_the_recipes_are_valid(name):
     assert run.optimiser.final_learning_rate == 1e-4
     kind = models.architecture(run.architecture)
     load_yaml(kind.config, run.model)
+
+
+@pytest.mark.skipif(
+    not distributed.is_available() or not distributed.is_gloo_available(), reason="no gloo"
+)
+def test_two_processes_learn_what_one_does(root, folder, tmp_path):
+    """Batches of 5 clips, 2 and 3 a process: the videos of all of them are negatives of each."""
+    changes = {"epochs": 1, "optimiser": {"kind": "sgd", "learning_rate": 0.01}}
+    run = to_mapping(config(root, folder, **changes))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    ran = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
+            "--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0", "--local_addr", "127.0.0.1",
+            align.__file__, "--config", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "2"),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    alone = load_file(align.align(config(root, folder, **changes), tmp_path / "1"))
+    torch.testing.assert_close(
+        load_file(tmp_path / "2" / "aligned.safetensors"), alone, rtol=1e-2, atol=1e-3
+    )
+    said = [records(tmp_path / number)[0]["loss"] for number in ("1", "2")]
+    assert said[0] == pytest.approx(said[1], rel=1e-4)
