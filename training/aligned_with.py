@@ -78,20 +78,15 @@ def begin_encoder(
     else:
         found = checkpoint.load(init)
         card = found.card
-        wanted = {
-            "architecture": config.architecture, "model": sizes, "classes": tuple(classes),
-            "unit_scale": config.preprocess.unit_scale,
-        }  # fmt: skip
-        got = {
-            "architecture": card.architecture, "model": card.model, "classes": card.classes,
-            "unit_scale": card.preprocess.unit_scale,
-        }  # fmt: skip
-        for name, value in wanted.items():
-            if got[name] != value:
-                raise InputError(
-                    f"{init}: of another {name} than the run, {str(got[name])[:80]} instead of "
-                    f"{str(value)[:80]}: take a checkpoint that finetune.py has made with the same"
-                )
+        initial_weights.check_architecture(init, card.architecture, config.architecture)
+        initial_weights.check_sizes(init, config.architecture, card.model, sizes)
+        initial_weights.check_unit(init, card.preprocess, config.preprocess)
+        if card.classes != tuple(classes):
+            raise InputError(
+                f"{init}: of {len(card.classes)} classes ({', '.join(card.classes)[:80]}), the run "
+                f"has {len(classes)} ({', '.join(classes)[:80]}): train it on the same, or begin "
+                "with <name>_points.safetensors of pretrain.py"
+            )
         encoder.load_state_dict(found.model.state_dict())
         taken = "the encoder and its classifier"
     if says:

@@ -190,7 +190,7 @@ def test_begins_with_a_checkpoint_or_an_encoder(
 
 def test_an_encoder_of_other_classes_is_refused(root, folder, tmp_path):
     tuned = finetune.finetune(finetune_config(root), tmp_path / "tuned")
-    with pytest.raises(InputError, match="of another classes than the run"):
+    with pytest.raises(InputError, match=r"of 2 classes \(rise, fall\), the run has 1 \(rise\)"):
         align.align(config(root, folder, left_out=["fall"]), tmp_path / "out", init=tuned)
 
 
