@@ -131,7 +131,7 @@ def _finetune(
         )
     begun = None
     if init is not None:
-        begun = begin_with(model, init, config, sizes, classes, processes.is_main)
+        begun = begin_with(model, init, config, sizes, processes.is_main, classes)
     elif isinstance(model, XClipVideoModel):
         raise InputError(
             "xclip_video: the classes' texts come from a pre-trained model: --init FOLDER"
@@ -179,13 +179,14 @@ def begin_with(
     init: Path,
     config: FinetuneConfig,
     sizes: dict[str, object],
-    classes: Sequence[str],
     says: bool,
+    classes: Sequence[str] = (),
 ) -> str:
     """Give a model the weights of a file, but for its classifier; returns the file's digest.
 
-    An X-CLIP takes those of a folder. says: whether to print how many tensors were taken. Raises
-    InputError as `initial_weights.load_into`, and as XClipScorer.load.
+    An X-CLIP takes those of a folder, and its features of the classes' texts. says: whether to
+    print how many tensors were taken. Raises InputError as `initial_weights.load_into`, and as
+    XClipScorer.load.
     """
     if isinstance(model, XClipVideoModel):
         return xclip_weights.begin_with(model, init, classes, says=says)
