@@ -52,6 +52,7 @@ setup(
         "mcap": ["mcap"],
         "studio": ["mujoco>=3.5"],
         "training": ["av", "h5py", "tensorboard"],
+        "vlm": ["transformers>=4.50"],
     },
     entry_points={
         "console_scripts": [

@@ -19,7 +19,8 @@ from fourd_perception.models import ClipModel
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
 
-_METADATA_KEY = "fourd_perception"
+METADATA_KEY = "fourd_perception"
+"""Under which a checkpoint's card stands in its file."""
 _FORMAT = 1
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _KEPT = {True: (torch.float32, torch.float16, torch.bfloat16, torch.float64), False: (torch.int64,)}
@@ -81,12 +82,12 @@ def save(path: str | Path, model: nn.Module, card: ModelCard, *, half: bool = Tr
         return tensor.half() if narrow else tensor
 
     state = {name: kept(tensor) for name, tensor in model.state_dict().items()}
-    weights_file.write(Path(path), state, _METADATA_KEY, card)
+    weights_file.write(Path(path), state, METADATA_KEY, card)
 
 
 def replace_card(path: str | Path, card: ModelCard) -> None:
     """Give a checkpoint another card; its weights stay as they are. Raises InputError."""
-    weights_file.write(Path(path), _read(Path(path))[1], _METADATA_KEY, card)
+    weights_file.write(Path(path), _read(Path(path))[1], METADATA_KEY, card)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
@@ -122,7 +123,7 @@ def read_card(path: str | Path) -> ModelCard:
 
 def _read(path: Path, weights: bool = True) -> tuple[ModelCard, dict[str, Tensor]]:
     remedy = "train one with training/finetune.py"
-    return weights_file.read(path, _METADATA_KEY, ModelCard, remedy, weights=weights)
+    return weights_file.read(path, METADATA_KEY, ModelCard, remedy, weights=weights)
 
 
 def _check_fit(path: str | Path, wanted: dict[str, Tensor], got: dict[str, Tensor]) -> None:

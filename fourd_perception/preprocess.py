@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fourd_perception.parameters import param
 
@@ -69,6 +70,19 @@ def preprocess(
     """The points that `sample_indices` takes: (config.points, 3) float32, in model units."""
     chosen = sample_indices(points, config, random)
     return None if chosen is None else points[chosen] * np.float32(config.unit_scale)
+
+
+def preprocess_image(image: NDArray[np.uint8], config: PreprocessConfig) -> NDArray[np.float32]:
+    """image: (H, W, 3) uint8 RGB -> (3, S, S) float32 in 0 to 1, S = config.image_size.
+
+    Both sides are scaled to S, as those of the prepared images are. Raises ValueError on another
+    shape or type.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"image: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    size = (config.image_size, config.image_size)
+    scaled = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1), np.float32) / np.float32(255)
 
 
 def fill_nearest(sampled: Sequence[Sample | None]) -> list[Sample] | None:

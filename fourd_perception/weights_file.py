@@ -61,6 +61,15 @@ def read(
     return from_mapping(kind, document, f"{path}: metadata"), state
 
 
+def has_card(path: Path, key: str) -> bool:
+    """Whether a file has a card under the key; False where there is none, or no such file."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return key in (file.metadata() or {})
+    except (SafetensorError, OSError, ValueError):
+        return False
+
+
 def refuse_not_finite(path: str | Path, state: Mapping[str, Tensor]) -> None:
     """Raises InputError if a weight is no number, or a running variance is negative."""
     for name, tensor in state.items():

@@ -101,7 +101,7 @@ def encoders() -> str:
         "| --- | --- | --- | --- |",
     ]
     for path in sorted((ROOT / "config" / "models").glob("*.yaml")):
-        if path.stem.startswith("image_video"):  # sees images, and no node takes it
+        if path.stem.startswith(("image_video", "xclip_video")):  # they see images
             continue
         fitting = [name for name in ARCHITECTURES if path.stem.startswith(name)]
         name = max(fitting, key=len)

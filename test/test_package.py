@@ -39,7 +39,7 @@ ROSDEP_KEYS = {
 # safetensors has no rosdep key; the others are extras, imported where they are used.
 FROM_PIP = {
     "backports", "compression", "cv2", "cv_bridge", "mcap", "mujoco", "rosbags", "safetensors",
-    "triton",
+    "transformers", "triton",
 }  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from fourd_perception.errors import InputError
 from fourd_perception.parameters import from_mapping
-from fourd_perception.preprocess import PreprocessConfig, preprocess
+from fourd_perception.preprocess import PreprocessConfig, preprocess, preprocess_image
+from training.image_views import AS_IT_IS, image_view
 
 coordinates = st.floats(-4, 4, width=32) | st.sampled_from([np.nan, np.inf, -np.inf])
 
@@ -51,3 +52,15 @@ def test_draws_without_repeats_and_by_its_generator_alone():
 def test_a_crop_that_is_no_box_is_refused(crop):
     with pytest.raises(InputError, match="crop"):
         from_mapping(PreprocessConfig, {"crop": crop}, "file.yaml")
+
+
+def test_an_image_is_what_training_sees_of_it():
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (30, 44, 3), np.uint8)
+    found = preprocess_image(image, PreprocessConfig(image_size=16))
+    expected = image_view(image[None], 16, AS_IT_IS, random)[0]
+    assert found.shape == (3, 16, 16) and found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    for wrong in (image[..., :1], image.astype(np.float32), image[:0], image[0]):
+        with pytest.raises(ValueError, match=r"expected \(H, W, 3\) uint8"):
+            preprocess_image(wrong, PreprocessConfig())

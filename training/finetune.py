@@ -8,7 +8,6 @@ metrics.jsonl, TensorBoard events, and at the end <name>.safetensors, which the 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fourd_perception import checkpoint, models
 from fourd_perception.errors import InputError, command
 from fourd_perception.models import ClipModel
+from fourd_perception.models.xclip_video import XClipVideoModel
 from fourd_perception.parameters import load_yaml, to_mapping
-from training import initial_weights, scoring, tasks
+from training import initial_weights, scoring, tasks, xclip_weights
 from training.config import FinetuneConfig
 from training.data import split
 from training.datasets.labelled_video import NO_LABEL
@@ -129,11 +129,17 @@ def _finetune(
             f"{config.data.prepared}: none of {len(parts['train'])} training videos has a label "
             f"for {config.task}: take another task or data set"
         )
+    begun = None
+    if init is not None:
+        begun = begin_with(model, init, config, sizes, processes.is_main, classes)
+    elif isinstance(model, XClipVideoModel):
+        raise InputError(
+            "xclip_video: the classes' texts come from a pre-trained model: --init FOLDER"
+        )
     try:
         card = model_card(config, sizes, classes, parts["train"], init)
     except ValueError as error:  # before the hours of training
         raise InputError(f"{config.name}: {error}") from None
-    begun = None if init is None else begin_with(model, init, config, sizes, processes.is_main)
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         torch.set_float32_matmul_precision("medium" if config.fast_products else "highest")
@@ -172,18 +178,26 @@ def _finetune(
 
 
 def begin_with(
-    model: ClipModel, init: Path, config: FinetuneConfig, sizes: dict[str, object], says: bool
+    model: ClipModel,
+    init: Path,
+    config: FinetuneConfig,
+    sizes: dict[str, object],
+    says: bool,
+    classes: Sequence[str] = (),
 ) -> str:
     """Give a model the weights of a file, but for its classifier; returns the file's digest.
 
-    says: whether to print how many tensors were taken. Raises InputError as
-    `initial_weights.load_into`.
+    An X-CLIP takes those of a folder, and its features of the classes' texts. says: whether to
+    print how many tensors were taken. Raises InputError as `initial_weights.load_into`, and as
+    XClipScorer.load.
     """
+    if isinstance(model, XClipVideoModel):
+        return xclip_weights.begin_with(model, init, classes, says=says)
     loaded = initial_weights.load_into(model, init, config.architecture, sizes, config.preprocess)
     if says:
         kept = f"; not in it, so left as they are: {', '.join(loaded.kept)}" if loaded.kept else ""
         print(f"{len(loaded.taken)} tensors taken from {init}{kept}")
-    return hashlib.sha256(init.read_bytes()).hexdigest()
+    return xclip_weights.digest(init)
 
 
 def model_card(
@@ -196,8 +210,7 @@ def model_card(
     """What the run's checkpoint says of itself. Raises ValueError on colours that do not fit."""
     begun: dict[str, object] = {}
     if init is not None:
-        first = initial_weights.read_card(init)
-        begun = {"initial_weights": {"name": first.name, **first.trained_on}}
+        begun = {"initial_weights": xclip_weights.history(init)}
     return checkpoint.ModelCard(
         name=config.name,
         architecture=config.architecture,
@@ -236,7 +249,8 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument(
         "--init", type=Path, metavar="FILE",
-        help="begin with this encoder, <name>_points.safetensors of training/pretrain.py",
+        help="begin with this encoder, <name>_points.safetensors of training/pretrain.py; "
+        "xclip_video: with this folder of a pre-trained model",
     )  # fmt: skip
     arguments = parser.parse_args()
     config = load_yaml(FinetuneConfig, arguments.config, tuple(arguments.overrides))

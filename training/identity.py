@@ -11,6 +11,7 @@ from fourd_perception.parameters import to_mapping
 _FREE = (
     "name", "model", "image_model", "validate_every", "threads",
     "data.root", "data.prepared", "compute.device", "compute.loader_threads",
+    "video_text.folder", "video_text.finetuned",
 )  # fmt: skip
 """Where things lie, what computes them and who looks: but for rounding, the weights are the same.
 
@@ -25,7 +26,7 @@ def identity(config: Any, **more: Any) -> dict[str, Any]:
         *parents, last = name.split(".")
         section = kept
         for parent in parents:
-            section = section[parent]
+            section = section.get(parent, {})
         section.pop(last, None)
     return kept | more
 

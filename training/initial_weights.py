@@ -94,24 +94,9 @@ def load_into(
     another architecture, of other sizes or of clouds in another unit, is damaged, or is none.
     """
     card, state = _read(path)
-    if card.architecture != architecture:
-        raise InputError(
-            f"{path}: weights of {card.architecture}, the run trains {architecture}: "
-            "take weights of the same architecture"
-        )
-    of_file: Any = from_mapping(models.architecture(architecture).config, card.model, str(path))
-    differences = list(_differences(to_mapping(of_file), sizes))
-    if differences:
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise InputError(
-            f"{path}: weights of other sizes: {'; '.join(differences[:3])}{more}: "
-            "take the sizes that the weights were made for, or weights of these"
-        )
-    if card.preprocess.unit_scale != preprocess.unit_scale:
-        raise InputError(
-            f"{path}: weights for clouds of {card.preprocess.unit_scale:g} model units in a metre, "
-            f"the run has preprocess.unit_scale {preprocess.unit_scale:g}: take the same"
-        )
+    check_architecture(path, card.architecture, architecture)
+    check_sizes(path, architecture, card.model, sizes)
+    check_unit(path, card.preprocess, preprocess)
     wanted = encoder_state(model)
     if {name: tensor.shape for name, tensor in wanted.items()} != {
         name: tensor.shape for name, tensor in state.items()
@@ -127,6 +112,41 @@ def load_into(
     model.load_state_dict(state, strict=False)
     kept = tuple(name for name in model.state_dict() if name not in state)
     return Loaded(tuple(state), kept)
+
+
+def check_architecture(path: Path, of_file: str, of_run: str) -> None:
+    """Raises InputError if the weights in a file are of another architecture than the run's."""
+    if of_file != of_run:
+        raise InputError(
+            f"{path}: weights of {of_file}, the run trains {of_run}: "
+            "take weights of the same architecture"
+        )
+
+
+def check_sizes(
+    path: Path, architecture: str, of_file: Mapping[str, Any], of_run: Mapping[str, Any]
+) -> None:
+    """Raises InputError, which names them, if a file's sizes are not the run's.
+
+    of_file: as a card has them, be it an older one without what is now a default.
+    """
+    found: Any = from_mapping(models.architecture(architecture).config, of_file, str(path))
+    differences = list(_differences(to_mapping(found), of_run))
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise InputError(
+            f"{path}: weights of other sizes: {'; '.join(differences[:3])}{more}: "
+            "take the sizes that the weights were made for, or weights of these"
+        )
+
+
+def check_unit(path: Path, of_file: PreprocessConfig, of_run: PreprocessConfig) -> None:
+    """Raises InputError if a file's weights are for clouds in another unit than the run's."""
+    if of_file.unit_scale != of_run.unit_scale:
+        raise InputError(
+            f"{path}: weights for clouds of {of_file.unit_scale:g} model units in a metre, "
+            f"the run has preprocess.unit_scale {of_run.unit_scale:g}: take the same"
+        )
 
 
 def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:

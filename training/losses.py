@@ -99,7 +99,7 @@ def nt_xent(anchors: Tensor, others: Tensor, temperature: float) -> Tensor:
     both = both.to(torch.promote_types(both.dtype, torch.float32))
     # Half precision would round what the temperature then makes fourteen times larger.
     with torch.autocast(both.device.type, enabled=False):
-        everyone, first = _of_all_ranks(both)
+        everyone, first = of_all_ranks(both)
         _check(everyone)
         own = normalize(both[0], dim=-1)
         candidates = normalize(everyone, dim=-1)
@@ -161,7 +161,7 @@ def _contrast(one: Tensor, other: Tensor, config: CrossVideoConfig) -> Tensor:
     return loss
 
 
-def _of_all_ranks(items: Tensor) -> tuple[Tensor, int]:
+def of_all_ranks(items: Tensor) -> tuple[Tensor, int]:
     """All processes' items (..., N, C), joined in the order of ranks, and where the own ones begin.
 
     Each puts its own into a field of zeros, which are then summed: that lets their numbers differ,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -191,7 +191,7 @@ def choose(
     if not chosen:
         why = "data.holdout names none" if part == "holdout" else "the data set has none there"
         raise InputError(f"--split {part}: no videos; {why}")
-    seen = _trained_on(card, config, chosen)
+    seen = trained_on(card, config, chosen)
     if part != "train" and seen:
         raise InputError(
             f"--split {part}: {card.name} was trained on {', '.join(sorted(seen)[:5])}; "
@@ -200,16 +200,22 @@ def choose(
     return chosen
 
 
-def _trained_on(
-    card: checkpoint.ModelCard, config: DataConfig, chosen: Sequence[Video]
-) -> set[str]:
+def trained_on(card: checkpoint.ModelCard, config: DataConfig, chosen: Sequence[Video]) -> set[str]:
     """The groups of which a model, or what it began with, has seen some of the chosen videos."""
-    sources = (card.trained_on, card.trained_on.get("initial_weights"))
     seen: set[str] = set()
-    for told in sources:
-        if isinstance(told, Mapping) and told.get("dataset") == config.dataset:
+    for told in _histories(card.trained_on):
+        if told.get("dataset") == config.dataset:
             seen |= _seen(told, config, chosen)
     return seen
+
+
+def _histories(told: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What a model was trained on, and what it began with, and what it was aligned with."""
+    yield told
+    for name in ("initial_weights", "video_text"):
+        before = told.get(name)
+        if isinstance(before, Mapping):
+            yield from _histories(before)
 
 
 def _seen(told: Mapping[str, Any], config: DataConfig, chosen: Sequence[Video]) -> set[str]:

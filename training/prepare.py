@@ -2,7 +2,7 @@
 
 Reads the raw release at data.root once and writes the folder data.prepared, which training and
 evaluation read frame by frame. It can be stopped at any moment: run it again, and it goes on.
-`training/finetune.py` and `training/pretrain.py` do the same where the folder is not there yet.
+`finetune.py`, `pretrain.py` and `align.py` do the same where the folder is not there yet.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -19,6 +20,7 @@ from fourd_perception.errors import command
 from fourd_perception.parameters import from_mapping, read_yaml
 from fourd_perception.tools.arguments import counting
 from training import datasets
+from training.align_config import AlignConfig
 from training.config import DataConfig, FinetuneConfig
 from training.data import open_videos, remarks, split
 from training.datasets.prepared import PreparedVideos
@@ -28,6 +30,15 @@ from training.pretrain_config import PretrainConfig
 def counts(videos: PreparedVideos, config: DataConfig) -> dict[str, int]:
     """How many videos each part has: train, holdout, test."""
     return {part: len(chosen) for part, chosen in split(videos, config).items() if chosen}
+
+
+def _kind_of(document: dict[str, Any], where: str) -> FinetuneConfig | PretrainConfig | AlignConfig:
+    """The run of pretrain.py, align.py or finetune.py that a file tells of."""
+    if "image_model" in document:
+        return from_mapping(PretrainConfig, document, where)
+    if "video_text" in document:
+        return from_mapping(AlignConfig, document, where)
+    return from_mapping(FinetuneConfig, document, where)
 
 
 @command
@@ -46,11 +57,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     document = read_yaml(arguments.config, tuple(arguments.overrides))
-    config = (
-        from_mapping(PretrainConfig, document, arguments.config).data
-        if "image_model" in document
-        else from_mapping(FinetuneConfig, document, arguments.config).data
-    )
+    config = _kind_of(document, arguments.config).data
     folder = Path(config.prepared)
     videos = open_videos(config, arguments.workers, compare=True)
     size = sum(path.stat().st_size for path in folder.iterdir())

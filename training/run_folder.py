@@ -22,29 +22,30 @@ from training.folder_lock import locked
 from training.trainer import Trainer
 
 if TYPE_CHECKING:
+    from training.align_config import AlignConfig
     from training.config import FinetuneConfig
     from training.pretrain_config import PretrainConfig
 
+    AnyRun = FinetuneConfig | PretrainConfig | AlignConfig
 
-def clips_in_epoch(chosen: Sequence[Video], config: FinetuneConfig | PretrainConfig) -> int:
+
+def clips_in_epoch(chosen: Sequence[Video], config: AnyRun) -> int:
     """How many clips an epoch has."""
     sampling = config.sampling
     return max(1, round(len(chosen) * sampling.clips_per_video * sampling.epoch_share))
 
 
-def batches_in_epoch(chosen: Sequence[Video], config: FinetuneConfig | PretrainConfig) -> int:
+def batches_in_epoch(chosen: Sequence[Video], config: AnyRun) -> int:
     """How many batches an epoch is cut into."""
     return max(1, clips_in_epoch(chosen, config) // config.batch_size)
 
 
-def steps_in_epoch(chosen: Sequence[Video], config: FinetuneConfig | PretrainConfig) -> int:
+def steps_in_epoch(chosen: Sequence[Video], config: AnyRun) -> int:
     """How many steps of the optimiser an epoch has."""
     return -(-batches_in_epoch(chosen, config) // config.optimiser.accumulate)
 
 
-def batch_numbers(
-    chosen: Sequence[Video], config: FinetuneConfig | PretrainConfig, epoch: int
-) -> list[NDArray[np.int64]]:
+def batch_numbers(chosen: Sequence[Video], config: AnyRun, epoch: int) -> list[NDArray[np.int64]]:
     """The clips of each batch of an epoch, in random order; clip n is cut from video n modulo V."""
     random = np.random.default_rng([config.seed, epoch])
     order = random.permutation(len(chosen) * config.sampling.clips_per_video)
@@ -52,17 +53,13 @@ def batch_numbers(
     return np.array_split(order, batches_in_epoch(chosen, config))
 
 
-def clip_random(
-    config: FinetuneConfig | PretrainConfig, epoch: int, number: int
-) -> np.random.Generator:
+def clip_random(config: AnyRun, epoch: int, number: int) -> np.random.Generator:
     """The random numbers of one clip, which are its own."""
     return np.random.default_rng([config.seed, epoch, number + 1])  # 0 is the order's
 
 
 @contextmanager
-def opened(
-    config: FinetuneConfig | PretrainConfig, folder: Path
-) -> Iterator[tuple[Processes, PreparedVideos]]:
+def opened(config: AnyRun, folder: Path) -> Iterator[tuple[Processes, PreparedVideos]]:
     """The processes of a run, alone in its folder, and its videos.
 
     PyTorch's threads and the exactness of its products are left as they were found.
@@ -82,9 +79,7 @@ def opened(
         torch.set_float32_matmul_precision(products)
 
 
-def begin(
-    run: Trainer, config: FinetuneConfig | PretrainConfig, path: Path, *others: Path, fresh: bool
-) -> bool:
+def begin(run: Trainer, config: AnyRun, path: Path, *others: Path, fresh: bool) -> bool:
     """Go on with the run in its folder, or start anew; whether there is anything left to train.
 
     path: what a finished run has made; others: what it makes besides. Raises InputError if `path`

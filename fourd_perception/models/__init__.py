@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fourd_perception.errors import InputError
+from fourd_perception.models.aligned import AlignedConfig, AlignedModel
 from fourd_perception.models.image_video import ImageVideoConfig, ImageVideoModel
 from fourd_perception.models.p4_transformer import (
     P4Transformer,
@@ -28,6 +29,7 @@ from fourd_perception.models.segmenters import (
 )
 from fourd_perception.models.stream import EncoderStream
 from fourd_perception.models.video_model import ClipModel, Features, VideoModel
+from fourd_perception.models.xclip_video import XClipVideoConfig, XClipVideoModel
 from fourd_perception.parameters import from_mapping
 
 
@@ -40,6 +42,7 @@ class Architecture:
 
 
 __all__ = [
+    "ALIGNED_ARCHITECTURES",
     "ARCHITECTURES",
     "IMAGE_ARCHITECTURES",
     "Architecture",
@@ -65,13 +68,30 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 IMAGE_ARCHITECTURES: Mapping[str, Architecture] = {
     "image_video": Architecture(ImageVideoConfig, ImageVideoModel),
+    "xclip_video": Architecture(XClipVideoConfig, XClipVideoModel),
 }
 """Of image video: they are trained and measured as the others are; no node takes them alone."""
 
 
+def _aligned(config: AlignedConfig, classes: int) -> AlignedModel:
+    if config.encoder not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise InputError(f"encoder: unknown architecture '{config.encoder}'; known: {known}")
+    try:
+        return AlignedModel(config, build(config.encoder, config.encoder_sizes, classes), classes)
+    except ValueError as error:
+        raise InputError(f"aligned: {error}") from None
+
+
+ALIGNED_ARCHITECTURES: Mapping[str, Architecture] = {
+    "aligned": Architecture(AlignedConfig, _aligned),
+}
+"""Of point-cloud video, each of the above inside, and of texts: made by training/align.py."""
+
+
 def architecture(name: str) -> Architecture:
     """Raises InputError if there is none of that name."""
-    everything = {**ARCHITECTURES, **IMAGE_ARCHITECTURES}
+    everything = {**ARCHITECTURES, **IMAGE_ARCHITECTURES, **ALIGNED_ARCHITECTURES}
     if name not in everything:
         known = ", ".join(sorted(everything))
         raise InputError(f"unknown architecture '{name}'; known: {known}")
