@@ -102,6 +102,16 @@ def generate_launch_description() -> LaunchDescription:
                 description="a recording to play once the nodes are active; empty: none",
             ),
             DeclareLaunchArgument(
+                "depth",
+                default_value="",
+                description="depth images to be taken in place of clouds; empty: clouds",
+            ),
+            DeclareLaunchArgument(
+                "camera_info",
+                default_value="",
+                description="of the depth images; empty: the one beside them",
+            ),
+            DeclareLaunchArgument(
                 "rviz", default_value="false", choices=YES_OR_NO, description="show it in RViz"
             ),
             DeclareLaunchArgument(
@@ -127,12 +137,17 @@ def start(context: LaunchContext) -> list:
     bag, profile = given["bag"], given["fastdds_profile"]
     autostart = given["autostart"] == "true"
     time = {"use_sim_time": given["use_sim_time"] == "true" or bool(bag)}
+    depth, camera_info = given["depth"], given["camera_info"]
     remappings = [("points", given["points"]), ("image", given["image"])]
+    if depth:
+        beside = depth.rpartition("/")[0] + "/camera_info"
+        remappings += [("depth", depth), ("camera_info", camera_info or beside)]
 
     def node(name: str, params_file: str, *, models: dict, **others: bool) -> LifecycleNode:
         # Launch drives the nodes, or nobody: a file is not to make a node drive itself as well.
         told = {key: file for key, file in models.items() if file}
         overrides = time | {"autostart": False} | told | others
+        overrides |= {"use_depth": True} if depth else {}
         return LifecycleNode(
             package="fourd_perception",
             executable=name,

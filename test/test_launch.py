@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "launch" / "recognizer.launch.py"
 ARGUMENTS = {
     "params_file", "model", "points", "image", "namespace", "use_sim_time", "log_level", "bag",
-    "rviz", "autostart", "fastdds_profile", "recognition", "segmentation",
+    "rviz", "autostart", "depth", "camera_info", "fastdds_profile", "recognition", "segmentation",
     "segmenter_params_file", "segmenter_model", "segmenter_action_model",
 }  # fmt: skip
 
@@ -159,6 +159,19 @@ def test_the_segmenter_comes_when_asked_for_and_may_come_alone(build):
     assert nodes(segmentation="true", bag="b") == (["recognizer", "segmenter"], 6)
     with pytest.raises(RuntimeError, match="nothing to start"):
         nodes(recognition="false")
+
+
+def test_depth_images_are_taken_with_the_camera_info_beside_them(build):
+    def remapped(**arguments):
+        (node,) = [one for name, one in build(**arguments) if name == "LifecycleNode"]
+        pairs = [tuple(part[0].text for part in pair) for pair in node._Node__remappings]
+        return {old: new for old, new in pairs if old in ("depth", "camera_info")}
+
+    assert remapped() == {}
+    assert remapped(depth="/cam/depth/image") == {
+        "depth": "/cam/depth/image", "camera_info": "/cam/depth/camera_info",
+    }  # fmt: skip
+    assert remapped(depth="/d", camera_info="/i") == {"depth": "/d", "camera_info": "/i"}
 
 
 def test_left_to_a_manager_the_bag_plays_at_once(build):

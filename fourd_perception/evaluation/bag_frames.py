@@ -15,7 +15,7 @@ from rosbags.interfaces import Connection
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag_source import BagSource, first_message
 from fourd_perception.messages import clouds
-from fourd_perception.messages.depth_images import DepthReader
+from fourd_perception.messages.depth_images import DepthReader, is_rectified
 from fourd_perception.messages.point_labels import labels_of
 from fourd_perception.messages.reading import BadMessage
 from fourd_perception.messages.stamps import from_stamp
@@ -69,7 +69,7 @@ class BagFrames:
         self._tap = tap
         self._span = (start, stop)
         self._last_stamp: int | None = None
-        self._depth = DepthReader(rectified=_is_rectified(source.depth))
+        self._depth = DepthReader(rectified=is_rectified(source.depth or ""))
         self._info = first_message(bag, source.camera_info) if source.camera_info else None
 
     def __iter__(self) -> Iterator[BagFrame]:
@@ -167,8 +167,3 @@ class BagFrames:
     def _leave_out(self, reason: str, detail: str) -> None:
         self.left_out[reason] += 1
         self._details.setdefault(reason, detail)
-
-
-def _is_rectified(topic: str | None) -> bool:
-    """By its name, as image_proc and the drivers have it: image_rect, image_rect_raw."""
-    return "rect" in (topic or "").rpartition("/")[2]

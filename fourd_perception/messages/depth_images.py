@@ -115,6 +115,11 @@ class DepthReader:
         return points.reshape(-1, 3)
 
 
+def is_rectified(topic: str) -> bool:
+    """By its name, as image_proc and the drivers have it: image_rect, image_rect_raw."""
+    return "rect" in topic.rpartition("/")[2]
+
+
 def _focus(info: Any, *, rectified: bool) -> tuple[float, float, float, float]:
     """fx, fy, cx, cy of K, or of P. ROS 1 writes the names large."""
     name, wanted = ("p", 12) if rectified else ("k", 9)

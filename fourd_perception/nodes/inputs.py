@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import (
     DurabilityPolicy,
@@ -17,7 +19,7 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -26,6 +28,8 @@ except ModuleNotFoundError:  # up to Humble
 
 from fourd_perception.errors import InputError
 from fourd_perception.messages import clouds, images
+from fourd_perception.messages.depth_images import BadCameraInfo, DepthReader, is_rectified
+from fourd_perception.messages.reading import BadMessage
 from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.nodes.faults import Faults
 from fourd_perception.nodes.health import Health
@@ -50,6 +54,9 @@ class InputParameters:
     torch_threads: int = param(
         0, "threads of a computation on the CPU; 0: PyTorch's own choice", at_least=0, at_most=256
     )
+    use_depth: bool = param(
+        False, "subscribe to depth images and their camera_info in place of clouds"
+    )  # fmt: skip
     use_image: bool = param(False, "subscribe to the colour image and pair it with the cloud")
     sync_slop: float = param(
         0.02, "farthest apart that the stamps of a cloud and its image may be", unit="s",
@@ -63,9 +70,10 @@ class InputParameters:
 
 
 class SensorInput:
-    """Subscribes to `points` and, if it is wanted, `image`. All of it is the executor's thread's.
+    """Subscribes to `points`, or to `depth` and `camera_info`, and, if it is wanted, to `image`.
 
-    deliver: called with every frame, and when it arrived on the monotonic clock.
+    All of it is the executor's thread's. deliver: called with every frame, and when it arrived on
+    the monotonic clock.
     Raises InputError on QoS overrides that make no sense.
     """
 
@@ -90,7 +98,13 @@ class SensorInput:
         self.synchronizer: Synchronizer[Frame, Any] | None = None
         """None without images, and before the first `listen`."""
         self._subscriptions: list[Subscription] = []
-        self.points = self._subscribe(PointCloud2, "points", self._on_points)
+        self._info: CameraInfo | None = None
+        if parameters.use_depth:
+            self.points = self._subscribe(Image, "depth", self._on_depth)
+            self._camera = self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
+            self._depth = DepthReader(rectified=is_rectified(self.points.topic_name))
+        else:
+            self.points = self._subscribe(PointCloud2, "points", self._on_points)
         self.image: Subscription | None = None
         if parameters.use_image:
             self.image = self._subscribe(Image, "image", self._on_image)
@@ -148,6 +162,23 @@ class SensorInput:
         return subscription
 
     def _on_points(self, message: PointCloud2) -> None:
+        self._on_frame(message, clouds.from_message)
+
+    def _on_depth(self, message: Image) -> None:
+        self._on_frame(message, self._points_of_depth)
+
+    def _points_of_depth(self, message: Image) -> NDArray[np.float32]:
+        if self._info is None:
+            raise BadCameraInfo(
+                "none yet", f"nothing on {self._camera.topic_name} yet, which depth images need"
+            )
+        return self._depth.points(message, self._info)
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._info = message
+
+    def _on_frame(self, message: Any, read: Callable[[Any], NDArray[np.float32]]) -> None:
+        """A message that makes a frame; read: to its points, raises BadMessage."""
         if not self.listening:
             return
         arrived = self._health.arrived()
@@ -156,12 +187,12 @@ class SensorInput:
             self._reject("no stamp", "the header's stamp is 0: the camera's driver must set it")
             return
         if stamp == self._last_stamp:
-            self._reject("stamp repeated", "a cloud has the stamp of the one before")
+            self._reject("stamp repeated", "a frame has the stamp of the one before")
             return
         self._last_stamp = stamp
         try:
-            points = clouds.from_message(message)
-        except clouds.BadCloud as error:
+            points = read(message)
+        except BadMessage as error:
             self._reject(error.reason, str(error))
             return
         frame = Frame(stamp, message.header.frame_id, points, rows=max(1, message.height))
