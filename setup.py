@@ -49,6 +49,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "cluster": ["distributed"],
         "mcap": ["mcap"],
         "studio": ["mujoco>=3.5"],
         "training": ["av", "h5py", "tensorboard"],

@@ -38,8 +38,8 @@ ROSDEP_KEYS = {
 }
 # safetensors has no rosdep key; the others are extras, imported where they are used.
 FROM_PIP = {
-    "backports", "compression", "cv2", "cv_bridge", "mcap", "mujoco", "rosbags", "safetensors",
-    "transformers", "triton",
+    "backports", "compression", "cv2", "cv_bridge", "distributed", "mcap", "mujoco", "rosbags",
+    "safetensors", "transformers", "triton",
 }  # fmt: skip
 
 

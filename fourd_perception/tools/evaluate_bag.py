@@ -16,6 +16,7 @@ from pathlib import Path
 from fourd_perception.checkpoint import ModelCard, read_card
 from fourd_perception.errors import InputError, command
 from fourd_perception.evaluation.bag import BagResult
+from fourd_perception.evaluation.bag_cluster import run_on_cluster
 from fourd_perception.evaluation.bag_figures import bag_figures
 from fourd_perception.evaluation.bag_jobs import BagJob, FailedJob, run_jobs
 from fourd_perception.evaluation.bag_labels import read_labels
@@ -75,7 +76,10 @@ def run(live: Live | None) -> int:
         for model in models
         for bag in bags
     ]
-    outcomes = run_jobs(jobs, arguments.jobs)
+    if arguments.cluster:
+        outcomes = run_on_cluster(jobs, arguments.cluster)
+    else:
+        outcomes = run_jobs(jobs, arguments.jobs)
     failed = {one.bag: one for one in outcomes if isinstance(one, FailedJob)}
     done = [one for one in outcomes if isinstance(one, BagResult) and one.path not in failed]
     results, against = done[: len(bags) - len(failed)], done[len(bags) - len(failed) :]
@@ -226,6 +230,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=counting, default=1, metavar="N", help="bags at once (default 1)"
     )
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS",
+        help="bags on the workers of a Dask cluster, by its scheduler's address",
+    )  # fmt: skip
     parser.add_argument(
         "--write-bag", action="store_true",
         help="write each bag again, with the predictions as topics, into DIR",
