@@ -77,7 +77,7 @@ def main() -> int:
             command=shlex.join(["python", *sys.argv]),
             data="studio_points and studio_actions, seeds that no training uses",
             protocol="offline, as training/evaluate.py: points of every frame (of a cloud at most "
-            "8192 are prepared), in clips of 3 frames one after another; frames by windows of 10 s, "
+            "8192 are prepared), in clips of 3 frames in a row; frames by windows of 10 s, "
             "half of that apart, so that a frame is judged with what comes after it; one run each",
             seeds=sorted({int(card.trained_on["seed"]) for card in cards}),
             figures=figures,

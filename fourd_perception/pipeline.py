@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -15,6 +15,8 @@ from torch import Tensor
 from fourd_perception.checkpoint import Checkpoint
 from fourd_perception.errors import InputError
 from fourd_perception.models import VideoModel
+from fourd_perception.models.aligned import CLOUD_SOURCES, AlignedModel
+from fourd_perception.models.fusion import ScoreFusion
 from fourd_perception.ops.interpolate import k_nearest
 from fourd_perception.ops.label_at import label_at
 from fourd_perception.parameters import param
@@ -68,7 +70,8 @@ class Recognition:
 
     stamp, frame_id: the window's newest frame, or the one that is spoken of. start: the stamp of
     the window's oldest. scores: (K,) float32, softmax over the model's classes; all zero where no
-    point was in view.
+    point was in view. by_source: of a model that fuses several scores, each by itself, (K,) float32
+    by its name in `models.fusion.SOURCES`; empty where no point was in view.
     """
 
     stamp: int
@@ -76,6 +79,7 @@ class Recognition:
     start: int
     scores: NDArray[np.float32]
     processing_ms: float
+    by_source: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def top(self, k: int, min_score: float) -> list[tuple[int, float]]:
         """(class index, score) of the best k classes (0: all) that score `min_score` or more."""
@@ -199,7 +203,9 @@ class _ModelOnStream(Generic[Config, Answer]):
 
     def _logits(self, clip: Sequence[Tensor]) -> Tensor:
         """What the model says of a clip's samples. Raises ValueError where that is no number."""
-        logits = self._model.classify(self._stream.window(clip))[0].float()
+        return self._finite(self._model.classify(self._stream.window(clip))[0].float())
+
+    def _finite(self, logits: Tensor) -> Tensor:
         if not torch.isfinite(logits).all():
             raise ValueError(f"{self.card.name}: scores that are not finite numbers")
         return logits
@@ -235,11 +241,18 @@ class _ModelOnStream(Generic[Config, Answer]):
 
 
 class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
-    """A sliding window and an action model. Its verb is `recognise`."""
+    """A sliding window and an action model. Its verb is `recognise`.
+
+    The scores of a model that was aligned with texts (VG4D) are the cloud's two, fused as its
+    checkpoint says: the classifier's, and those of the cloud against the classes' texts.
+    """
 
     def __init__(self, checkpoint: Checkpoint, config: PipelineConfig | None = None) -> None:
         """Raises InputError if the clip is too short for the model, or the model sees images."""
         super().__init__(checkpoint, config or PipelineConfig())
+        aligned = isinstance(self._model, AlignedModel)
+        self.sources: tuple[str, ...] = CLOUD_SOURCES if aligned else ()
+        """Of a model that fuses several scores, the names of those that are there."""
 
     def recognise(self, clip: Clip) -> Recognition:
         """Run the model on a clip. Raises ValueError if its scores are not finite numbers.
@@ -249,18 +262,32 @@ class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
         """
         started = time.perf_counter()
         points = self._sample(clip)
-        if points is None:
-            scores = np.zeros(len(self.card.classes), np.float32)
-        else:
+        scores: NDArray[np.float32] = np.zeros(len(self.card.classes), np.float32)
+        by_source: dict[str, NDArray[np.float32]] = {}
+        if points is not None:
             with torch.inference_mode():
-                scores = torch.softmax(self._logits(points), dim=-1).cpu().numpy()
+                scores, by_source = self._scores(points)
         return Recognition(
             stamp=clip.newest.stamp,
             frame_id=clip.newest.frame_id,
             start=clip.frames[0].stamp,
             scores=scores,
             processing_ms=(time.perf_counter() - started) * 1e3,
+            by_source=by_source,
         )
+
+    def _scores(
+        self, points: Sequence[Tensor]
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """Of a clip's samples, and each source's by itself, where there are several."""
+        model = self._model
+        if not isinstance(model, AlignedModel):
+            return torch.softmax(self._logits(points), dim=-1).cpu().numpy(), {}
+        said = model.cloud_logits(self._stream.window(points))
+        logits = {name: self._finite(one[0].float()) for name, one in said.items()}
+        fusion = ScoreFusion(model.config.fusion)
+        apart = {name: one.cpu().numpy() for name, one in fusion.scores(logits).items()}
+        return fusion.fuse(logits).cpu().numpy(), apart
 
     _run = recognise
 

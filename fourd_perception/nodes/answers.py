@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rclpy.lifecycle import LifecyclePublisher
+
 from fourd_perception.parameters import param
 
 
@@ -22,3 +24,8 @@ class AnswerParameters:
         "name", "what a result's class_id holds: the class's name, or its number as text",
         choices=("name", "number"),
     )  # fmt: skip
+
+
+def has_subscribers(publisher: LifecyclePublisher | None) -> bool:
+    """Whether there is a publisher, and somebody who listens to it."""
+    return publisher is not None and publisher.get_subscription_count() > 0

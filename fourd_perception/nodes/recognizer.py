@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from rclpy.lifecycle import LifecyclePublisher
@@ -11,7 +11,7 @@ from vision_msgs.msg import Classification, LabelInfo
 
 from fourd_perception.messages import results
 from fourd_perception.nodes import runner
-from fourd_perception.nodes.answers import AnswerParameters
+from fourd_perception.nodes.answers import AnswerParameters, has_subscribers
 from fourd_perception.nodes.inputs import InputParameters
 from fourd_perception.nodes.loading import load_checkpoint
 from fourd_perception.nodes.perception_node import PerceptionNode
@@ -30,15 +30,21 @@ class RecognizerParameters(AnswerParameters, PipelineConfig, InputParameters):
 
 
 class Recognizer(PerceptionNode[RecognizerParameters, ActionPipeline, Recognition]):
-    """Publishes ~/action (the classes of every judged window, best first) and ~/label_info."""
+    """Publishes ~/action (the classes of every judged window, best first) and ~/label_info.
+
+    Of a model that fuses several scores, each by itself on ~/scores/<its name>.
+    """
 
     def __init__(self, **node_options: Any) -> None:
         """node_options: what rclpy's Node takes. Raises ConfigError on a refused parameter."""
         self._action: LifecyclePublisher | None = None
+        self._scores: dict[str, LifecyclePublisher | None] = {}
         super().__init__(_NAME, RecognizerParameters, **node_options)
 
     def _load(self, parameters: RecognizerParameters) -> list[ActionPipeline]:
-        return [ActionPipeline(load_checkpoint(parameters, _TASK), parameters)]
+        pipeline = ActionPipeline(load_checkpoint(parameters, _TASK), parameters)
+        self._scores = dict.fromkeys(pipeline.sources)
+        return [pipeline]
 
     def _labels(
         self, pipeline: ActionPipeline, parameters: RecognizerParameters, stamp: int
@@ -47,14 +53,19 @@ class Recognizer(PerceptionNode[RecognizerParameters, ActionPipeline, Recognitio
 
     def _create_outputs(self) -> None:
         self._action = self.create_lifecycle_publisher(Classification, "~/action", _OUTPUT_DEPTH)
+        for name in self._scores:
+            self._scores[name] = self.create_lifecycle_publisher(
+                Classification, f"~/scores/{name}", _OUTPUT_DEPTH
+            )
 
     def _destroy_outputs(self) -> None:
-        if self._action is not None:
-            self.destroy_lifecycle_publisher(self._action)
-            self._action = None
+        for publisher in (self._action, *self._scores.values()):
+            if publisher is not None:
+                self.destroy_lifecycle_publisher(publisher)
+        self._action, self._scores = None, {}
 
     def _wanted(self, pipeline: ActionPipeline) -> bool:
-        return self._action is not None and self._action.get_subscription_count() > 0
+        return any(map(has_subscribers, (self._action, *self._scores.values())))
 
     def _infer(self, pipeline: ActionPipeline, clip: Clip) -> Recognition:
         return pipeline.recognise(clip)
@@ -62,11 +73,17 @@ class Recognizer(PerceptionNode[RecognizerParameters, ActionPipeline, Recognitio
     def _publish(self, pipeline: ActionPipeline, result: Recognition) -> None:
         now = self.parameters.value
         assert self._action is not None
-        self._action.publish(
-            results.classification(
-                result, pipeline.card.classes, now.top_k, now.min_score, now.class_id
-            )
-        )
+        said = {self._action: result.scores}
+        for name, scores in result.by_source.items():
+            publisher = self._scores[name]
+            if has_subscribers(publisher):
+                said[publisher] = scores
+        for publisher, scores in said.items():
+            message = results.classification(
+                replace(result, scores=scores),
+                pipeline.card.classes, now.top_k, now.min_score, now.class_id,
+            )  # fmt: skip
+            publisher.publish(message)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -14,7 +14,7 @@ from visualization_msgs.msg import MarkerArray
 from fourd_perception.messages import results
 from fourd_perception.messages.colours import class_colours
 from fourd_perception.nodes import runner
-from fourd_perception.nodes.answers import AnswerParameters
+from fourd_perception.nodes.answers import AnswerParameters, has_subscribers
 from fourd_perception.nodes.inputs import InputParameters
 from fourd_perception.nodes.loading import load_checkpoint
 from fourd_perception.nodes.perception_node import PerceptionNode
@@ -115,10 +115,10 @@ class Segmenter(PerceptionNode[SegmenterParameters, Pipeline, Segmentation | Fra
     def _wanted(self, pipeline: Pipeline) -> bool:
         labels_points = isinstance(pipeline, SegmentationPipeline)
         publisher = self._segmentation if labels_points else self._frame_action
-        return _has_subscribers(publisher) or self._draws()
+        return has_subscribers(publisher) or self._draws()
 
     def _draws(self) -> bool:
-        return self.parameters.value.markers and _has_subscribers(self._markers)
+        return self.parameters.value.markers and has_subscribers(self._markers)
 
     def _infer(self, pipeline: Pipeline, clip: Clip) -> Segmentation | FrameActions | None:
         if isinstance(pipeline, SegmentationPipeline):
@@ -131,21 +131,17 @@ class Segmenter(PerceptionNode[SegmenterParameters, Pipeline, Segmentation | Fra
         classes, now = pipeline.card.classes, self.parameters.value
         if isinstance(result, Segmentation):
             colours = class_colours(len(classes), pipeline.card.colours)
-            if _has_subscribers(self._segmentation):
+            if has_subscribers(self._segmentation):
                 self._segmentation.publish(results.segmentation(result, colours))
             if self._draws():
                 self._markers.publish(results.class_markers(result, classes, colours))
             return
-        for one in result.frames if _has_subscribers(self._frame_action) else ():
+        for one in result.frames if has_subscribers(self._frame_action) else ():
             self._frame_action.publish(
                 results.classification(one, classes, now.top_k, now.min_score, now.class_id)
             )
         if self._draws():
             self._markers.publish(results.action_marker(result, classes, now.min_score))
-
-
-def _has_subscribers(publisher: LifecyclePublisher | None) -> bool:
-    return publisher is not None and publisher.get_subscription_count() > 0
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

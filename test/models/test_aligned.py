@@ -102,20 +102,36 @@ def test_one_file_holds_it_all(tmp_path, monkeypatch):
             assert loaded.cloud_logits(loaded.encode(clips()))[name].equal(logits)
 
 
-def test_it_runs_on_a_stream_as_its_encoder_does(tmp_path):
+def stream(count: int = 12) -> list[Frame]:
+    random = np.random.default_rng(0)
+    return [
+        Frame(number * SECOND // 30, "camera", random.random((64, 3), np.float32))
+        for number in range(count)
+    ]
+
+
+def test_a_pipeline_fuses_the_clouds_two_scores_as_the_checkpoint_says(tmp_path):
     model = build()
-    checkpoint.save(tmp_path / "encoder.safetensors", model.encoder, small_model.card(), half=False)
-    both = saved(tmp_path, model), checkpoint.load(tmp_path / "encoder.safetensors")
-    said = []
-    for loaded in both:
-        pipeline, random = ActionPipeline(loaded), np.random.default_rng(0)
-        frames = [
-            Frame(number * SECOND // 30, "camera", random.random((64, 3), np.float32))
-            for number in range(12)
-        ]
-        said.append([one.scores for one in map(pipeline.push, frames) if one is not None])
-    assert said[0]
-    np.testing.assert_allclose(said[0], said[1], atol=1e-6)
+    alone = checkpoint.Checkpoint(small_model.card(), model.encoder)
+    both = [
+        [one for one in map(ActionPipeline(loaded).push, stream()) if one is not None]
+        for loaded in (saved(tmp_path, model), alone)
+    ]
+    assert both[0]
+    for ours, encoders in zip(*both, strict=True):
+        assert set(ours.by_source) == {"pc", "pc_text"} and encoders.by_source == {}
+        np.testing.assert_allclose(ours.by_source["pc"], encoders.scores, atol=1e-4)
+        # Weights 1 and 0.5; the temperature is in the score against texts already.
+        mean = (ours.by_source["pc"] + 0.5 * ours.by_source["pc_text"]) / 1.5
+        np.testing.assert_allclose(ours.scores, mean, atol=1e-6)
+        assert ours.scores.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_nobody_in_view_has_no_score_of_any_source(tmp_path):
+    pipeline = ActionPipeline(saved(tmp_path, build()))
+    nothing = [Frame(one.stamp, "camera", one.points[:0]) for one in stream(7)]
+    answer = [pipeline.push(frame) for frame in nothing][6]
+    assert not answer.scores.any() and answer.by_source == {}
 
 
 def test_every_weight_is_learnt_from_some_score():

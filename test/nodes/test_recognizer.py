@@ -6,15 +6,17 @@ import threading
 
 import pytest
 import small_model
+import torch
 from node_bench import FRAMES, PERIOD, START, cloud, stream
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from vision_msgs.msg import LabelInfo
+from vision_msgs.msg import Classification, LabelInfo
 
 from fourd_perception import checkpoint
 from fourd_perception.messages import clouds
 from fourd_perception.messages.stamps import from_stamp
+from fourd_perception.nodes.answers import has_subscribers
 from fourd_perception.nodes.recognizer import RecognizerParameters
 from fourd_perception.parameters import ConfigError, entries
 from fourd_perception.pipeline import ActionPipeline, PipelineConfig
@@ -289,3 +291,26 @@ def test_help_names_every_parameter():
 def test_a_checkpoint_may_lie_in_the_home_folder(make_bench, model, monkeypatch):
     monkeypatch.setenv("HOME", str(model.parent))
     assert make_bench(model=f"~/{model.name}").recognizer.trigger_configure() == SUCCESS
+
+
+def test_each_score_of_an_aligned_model_is_published_by_itself(make_bench, tmp_path):
+    torch.manual_seed(0)
+    sizes = {
+        "encoder": "im_pstnet", "encoder_sizes": small_model.card().model, "embed_dim": 6,
+        "prompts": list(small_model.CLASSES),
+    }  # fmt: skip
+    clip = small_model.ClipConfig(frames=FRAMES, frame_step=1, rate=10.0)
+    path = small_model.save(tmp_path / "a", architecture="aligned", model=sizes, clip=clip)
+    bench = make_bench(model=str(path), top_k=0)
+    apart: list[Classification] = []
+    bench.probe.create_subscription(Classification, "/recognizer/scores/pc_text", apart.append, 100)
+    bench.activate()
+    bench.until(lambda: has_subscribers(bench.recognizer._scores["pc_text"]))
+    bench.send(*stream(5))
+    bench.answered(2)
+    bench.until(lambda: len(apart) == 2)
+    assert [one.header for one in apart] == [one.header for one in bench.answers]
+    for fused, alone in zip(bench.answers, apart, strict=True):
+        scores = [{one.class_id: one.score for one in said.results} for said in (fused, alone)]
+        assert scores[0].keys() == scores[1].keys() == set(small_model.CLASSES)
+        assert scores[0] != scores[1]
