@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -12,17 +12,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fourd_perception.answers import FrameActions, Recognition, Segmentation
 from fourd_perception.checkpoint import Checkpoint
 from fourd_perception.errors import InputError
+from fourd_perception.image_pipeline import ImageScores
 from fourd_perception.models import VideoModel
-from fourd_perception.models.aligned import CLOUD_SOURCES, AlignedModel
-from fourd_perception.models.fusion import ScoreFusion
+from fourd_perception.models.aligned import AlignedModel
+from fourd_perception.models.fusion import SOURCES, ScoreFusion
 from fourd_perception.ops.interpolate import k_nearest
 from fourd_perception.ops.label_at import label_at
 from fourd_perception.parameters import param
 from fourd_perception.preprocess import fill_nearest, preprocess
-from fourd_perception.stream.frame import UNLABELLED, Frame
+from fourd_perception.stream.frame import SECOND, UNLABELLED, Frame
 from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
+
+__all__ = [
+    "ActionPipeline",
+    "FrameActionConfig",
+    "FrameActionPipeline",
+    "FrameActions",
+    "PipelineConfig",
+    "Recognition",
+    "Segmentation",
+    "SegmentationConfig",
+    "SegmentationPipeline",
+]
 
 
 @dataclass(frozen=True)
@@ -62,66 +76,6 @@ class FrameActionConfig(PipelineConfig):
     latency_frames: int = param(
         0, "frames of the window after the newest one that is labelled", at_least=0, at_most=511
     )
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """What one window shows, or one of its frames.
-
-    stamp, frame_id: the window's newest frame, or the one that is spoken of. start: the stamp of
-    the window's oldest. scores: (K,) float32, softmax over the model's classes; all zero where no
-    point was in view. by_source: of a model that fuses several scores, each by itself, (K,) float32
-    by its name in `models.fusion.SOURCES`; empty where no point was in view.
-    """
-
-    stamp: int
-    frame_id: str
-    start: int
-    scores: NDArray[np.float32]
-    processing_ms: float
-    by_source: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-
-    def top(self, k: int, min_score: float) -> list[tuple[int, float]]:
-        """(class index, score) of the best k classes (0: all) that score `min_score` or more."""
-        order = np.argsort(-self.scores, kind="stable")[: k or None]
-        best = [(int(index), float(self.scores[index])) for index in order]
-        return [(index, score) for index, score in best if score > 0 and score >= min_score]
-
-
-@dataclass(frozen=True)
-class FrameActions:
-    """What is done in those frames of a window of which nothing was said before, oldest first.
-
-    newest: the last of them as it was seen.
-    """
-
-    frames: tuple[Recognition, ...]
-    newest: Frame
-    processing_ms: float
-
-    @property
-    def stamp(self) -> int:
-        """Nanoseconds, of the newest of them."""
-        return self.frames[-1].stamp
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The label of every point of a frame.
-
-    labels: (N,) uint32, in the order of the frame's points; UNLABELLED where there is no return, or
-    where the model has seen nothing near. confidence: (N,) float32, the label's softmax; 0 there.
-    """
-
-    frame: Frame
-    labels: NDArray[np.uint32]
-    confidence: NDArray[np.float32]
-    processing_ms: float
-
-    @property
-    def stamp(self) -> int:
-        """Nanoseconds, of the frame that is labelled."""
-        return self.frame.stamp
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,16 +197,31 @@ class _ModelOnStream(Generic[Config, Answer]):
 class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
     """A sliding window and an action model. Its verb is `recognise`.
 
-    The scores of a model that was aligned with texts (VG4D) are the cloud's two, fused as its
-    checkpoint says: the classifier's, and those of the cloud against the classes' texts.
+    The scores of a model that was aligned with texts (VG4D) are the cloud's two, the classifier's
+    and those of the cloud against the classes' texts, and the two of the images that were last
+    put into `images`, if they are not too old; fused as the checkpoint says.
     """
 
-    def __init__(self, checkpoint: Checkpoint, config: PipelineConfig | None = None) -> None:
-        """Raises InputError if the clip is too short for the model, or the model sees images."""
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        config: PipelineConfig | None = None,
+        *,
+        image_max_age: float = 1.0,
+    ) -> None:
+        """image_max_age: seconds by which the images' scores may be older than a window.
+
+        Raises InputError if the clip is too short for the model, or the model sees images.
+        """
         super().__init__(checkpoint, config or PipelineConfig())
-        aligned = isinstance(self._model, AlignedModel)
-        self.sources: tuple[str, ...] = CLOUD_SOURCES if aligned else ()
-        """Of a model that fuses several scores, the names of those that are there."""
+        self.images: ImageScores | None = None
+        """What an ImagePipeline has said last. May be set from another thread."""
+        self._image_max_age = round(image_max_age * SECOND)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Of a model that fuses several scores, their names; empty of any other."""
+        return SOURCES if isinstance(self._model, AlignedModel) else ()
 
     def recognise(self, clip: Clip) -> Recognition:
         """Run the model on a clip. Raises ValueError if its scores are not finite numbers.
@@ -266,7 +235,7 @@ class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
         by_source: dict[str, NDArray[np.float32]] = {}
         if points is not None:
             with torch.inference_mode():
-                scores, by_source = self._scores(points)
+                scores, by_source = self._scores(points, clip.newest.stamp)
         return Recognition(
             stamp=clip.newest.stamp,
             frame_id=clip.newest.frame_id,
@@ -277,7 +246,7 @@ class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
         )
 
     def _scores(
-        self, points: Sequence[Tensor]
+        self, points: Sequence[Tensor], stamp: int
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
         """Of a clip's samples, and each source's by itself, where there are several."""
         model = self._model
@@ -285,6 +254,9 @@ class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
             return torch.softmax(self._logits(points), dim=-1).cpu().numpy(), {}
         said = model.cloud_logits(self._stream.window(points))
         logits = {name: self._finite(one[0].float()) for name, one in said.items()}
+        images = self.images
+        if images is not None and abs(stamp - images.stamp) <= self._image_max_age:
+            logits |= images.logits
         fusion = ScoreFusion(model.config.fusion)
         apart = {name: one.cpu().numpy() for name, one in fusion.scores(logits).items()}
         return fusion.fuse(logits).cpu().numpy(), apart

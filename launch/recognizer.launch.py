@@ -102,6 +102,11 @@ def generate_launch_description() -> LaunchDescription:
                 description="a recording to play once the nodes are active; empty: none",
             ),
             DeclareLaunchArgument(
+                "video_text_model",
+                default_value="",
+                description="the folder of the X-CLIP that the model was aligned with; empty: none",
+            ),
+            DeclareLaunchArgument(
                 "depth",
                 default_value="",
                 description="depth images to be taken in place of clouds; empty: clouds",
@@ -161,7 +166,9 @@ def start(context: LaunchContext) -> list:
 
     nodes = []
     if given["recognition"] == "true":
-        nodes.append(node("recognizer", given["params_file"], models={"model": given["model"]}))
+        models = {"model": given["model"], "video_text_model": given["video_text_model"]}
+        sees = {"use_image": True} if given["video_text_model"] else {}
+        nodes.append(node("recognizer", given["params_file"], models=models, **sees))
     if given["segmentation"] == "true":
         models = {
             "model": given["segmenter_model"],

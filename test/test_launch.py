@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "launch" / "recognizer.launch.py"
 ARGUMENTS = {
     "params_file", "model", "points", "image", "namespace", "use_sim_time", "log_level", "bag",
-    "rviz", "autostart", "depth", "camera_info", "fastdds_profile", "recognition", "segmentation",
+    "rviz", "autostart", "depth", "camera_info", "video_text_model",
+    "fastdds_profile", "recognition", "segmentation",
     "segmenter_params_file", "segmenter_model", "segmenter_action_model",
 }  # fmt: skip
 

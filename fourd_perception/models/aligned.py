@@ -24,8 +24,6 @@ from fourd_perception.models.video_text import (
 )
 from fourd_perception.parameters import param
 
-CLOUD_SOURCES = ("pc", "pc_text")
-"""The scores of `fusion.SOURCES` that need no images."""
 _SAME = 0.999
 """The cosine of a text's features that were kept in half precision, and of the same ones anew."""
 

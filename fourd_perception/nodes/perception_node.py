@@ -66,9 +66,10 @@ ResultType = TypeVar("ResultType", bound=Result)
 
 
 class _Lane(Generic[PipelineType]):
-    """One of the node's pipelines, its class table, and its worker while the node is active."""
+    """One of the node's pipelines, its class table if it has one of its own, and its worker while
+    the node is active."""
 
-    def __init__(self, pipeline: PipelineType, label_info: Publisher) -> None:
+    def __init__(self, pipeline: PipelineType, label_info: Publisher | None) -> None:
         self.pipeline = pipeline
         self.label_info = label_info
         self.worker: NewestWins[tuple[Clip, float]] | None = None
@@ -116,8 +117,8 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         """
         raise NotImplementedError
 
-    def _label_topic(self, pipeline: PipelineType) -> str:
-        """Where the class table goes, each pipeline's to its own."""
+    def _label_topic(self, pipeline: PipelineType) -> str | None:
+        """Where the class table goes, each pipeline's to its own; None: it has none to publish."""
         return "~/label_info"
 
     def _labels(self, pipeline: PipelineType, parameters: Parameters, stamp: int) -> LabelInfo:
@@ -140,8 +141,8 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         """The pipeline's verb; None if it has nothing to say. Runs in the worker's thread."""
         raise NotImplementedError
 
-    def _publish(self, pipeline: PipelineType, result: ResultType) -> None:
-        """Translate and publish. Runs in the worker's thread."""
+    def _publish(self, pipeline: PipelineType, result: ResultType) -> bool:
+        """Translate and publish; whether it was an answer. Runs in the worker's thread."""
         raise NotImplementedError
 
     # Lifecycle, in the executor's thread.
@@ -220,10 +221,7 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         for pipeline in pipelines:
             pipeline.warm_up()
         self._create_outputs()
-        self._lanes = [
-            _Lane(one, self.create_publisher(LabelInfo, self._label_topic(one), _LATCHED))
-            for one in pipelines
-        ]
+        self._lanes = [_Lane(one, self._create_label_info(one)) for one in pipelines]
         self._publish_label_info()
         self._input = SensorInput(self, parameters, self._health, self._take)
         self.parameters.refuse_unknown()
@@ -233,6 +231,10 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
                 f"{card.name} ({card.architecture}, {len(card.classes)} classes) wants "
                 f"{clip.frames} frames at {SECOND / clip.period:g} Hz"
             )
+
+    def _create_label_info(self, pipeline: PipelineType) -> Publisher | None:
+        topic = self._label_topic(pipeline)
+        return None if topic is None else self.create_publisher(LabelInfo, topic, _LATCHED)
 
     def _activate(self) -> None:
         assert self._input is not None
@@ -258,7 +260,8 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         if self._input is not None:
             self._input.destroy()
         for lane in self._lanes:
-            self.destroy_publisher(lane.label_info)
+            if lane.label_info is not None:
+                self.destroy_publisher(lane.label_info)
         self._destroy_outputs()
         self._input, self._lanes = None, []
         self.parameters.locked = False
@@ -266,7 +269,8 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
     def _publish_label_info(self) -> None:
         now = self.get_clock().now().nanoseconds
         for lane in self._lanes:
-            lane.label_info.publish(self._labels(lane.pipeline, self.parameters.value, now))
+            if lane.label_info is not None:
+                lane.label_info.publish(self._labels(lane.pipeline, self.parameters.value, now))
 
     def _start_counting(self) -> None:
         self._health = Health()
@@ -309,9 +313,8 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         clip, arrived = item
         try:
             result = self._infer(pipeline, clip)
-            if result is None:
+            if result is None or not self._publish(pipeline, result):
                 return
-            self._publish(pipeline, result)
         except Exception as error:  # noqa: BLE001 - one bad window must not end the node
             self._faults.count("a window is lost", error)
             return

@@ -125,7 +125,7 @@ class Segmenter(PerceptionNode[SegmenterParameters, Pipeline, Segmentation | Fra
             return pipeline.segment(clip)
         return pipeline.recognise(clip)
 
-    def _publish(self, pipeline: Pipeline, result: Segmentation | FrameActions) -> None:
+    def _publish(self, pipeline: Pipeline, result: Segmentation | FrameActions) -> bool:
         assert self._segmentation is not None and self._frame_action is not None
         assert self._markers is not None
         classes, now = pipeline.card.classes, self.parameters.value
@@ -135,13 +135,14 @@ class Segmenter(PerceptionNode[SegmenterParameters, Pipeline, Segmentation | Fra
                 self._segmentation.publish(results.segmentation(result, colours))
             if self._draws():
                 self._markers.publish(results.class_markers(result, classes, colours))
-            return
+            return True
         for one in result.frames if has_subscribers(self._frame_action) else ():
             self._frame_action.publish(
                 results.classification(one, classes, now.top_k, now.min_score, now.class_id)
             )
         if self._draws():
             self._markers.publish(results.action_marker(result, classes, now.min_score))
+        return True
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

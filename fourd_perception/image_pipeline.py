@@ -1,0 +1,110 @@
+"""The images' branch of VG4D on a stream: its own window, its own rate, scores for the fusion."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fourd_perception.checkpoint import Checkpoint, ModelCard
+from fourd_perception.errors import InputError
+from fourd_perception.models.aligned import AlignedModel
+from fourd_perception.models.video_text import VideoTextScorer
+from fourd_perception.preprocess import preprocess_image
+from fourd_perception.stream.frame import SECOND, Frame
+from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
+
+_NO_POINTS = np.empty((0, 3), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageScores:
+    """What the images of a window say, for the fusion. logits: (K,) by source, rgb and rgb_text.
+
+    stamp: of the window's newest image, nanoseconds.
+    """
+
+    stamp: int
+    logits: dict[str, Tensor]
+    processing_ms: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture(Frame):
+    """What the window keeps of a frame. pixels: (3, S, S) float32 in 0 to 1."""
+
+    pixels: NDArray[np.float32] | None = None
+
+
+class ImagePipeline:
+    """Frames with images in, scores of the classes out. Its verb is `score`.
+
+    Its window lasts as long as that of the clouds, of which an aligned model's X-CLIP sees one
+    image in each of so many segments. Frames without an image are not for it: where they are many,
+    its window empties, and no more scores come until it is full again. `offer` and `score` are each
+    to be called from one thread only, as those of the clouds' pipelines.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, scorer: VideoTextScorer, clip: ClipConfig, rate: float
+    ) -> None:
+        """clip: the window of the clouds. rate: scores a second, at most.
+
+        Raises InputError if the model was not aligned with this scorer.
+        """
+        if not isinstance(checkpoint.model, AlignedModel):
+            raise InputError(
+                f"{checkpoint.card.name} was not aligned with images and texts; take a checkpoint "
+                "of training/align.py"
+            )
+        checkpoint.model.check_scorer(scorer)
+        wanted = checkpoint.card.preprocess.image_size
+        if wanted != scorer.image_size:
+            raise InputError(
+                f"{scorer.name}: sees images of {scorer.image_size} pixels, {checkpoint.card.name} "
+                f"was trained with {wanted}: take the folder that it was aligned with"
+            )
+        self.card: ModelCard = checkpoint.card
+        self._model, self._scorer = checkpoint.model, scorer
+        self._device = checkpoint.model.texts.device
+        seconds = clip.frames * clip.period / SECOND
+        own = ClipConfig(frames=scorer.frames, frame_step=1, rate=scorer.frames / seconds)
+        stride = max(1, round(own.rate / rate))
+        self.window = SlidingWindow(own, stride, self._keep)
+
+    def offer(self, frame: Frame) -> Clip | None:
+        """Put a frame into the window. A clip comes back if it completes one."""
+        return None if frame.image is None else self.window.push(frame)
+
+    def score(self, clip: Clip) -> ImageScores:
+        """Run the images' branch on a clip. Raises ValueError where a score is no number."""
+        started = time.perf_counter()
+        pictures = [one.pixels for one in clip.frames if isinstance(one, _Picture)]
+        images = torch.from_numpy(np.stack([one for one in pictures if one is not None]))
+        with torch.inference_mode():
+            video = self._scorer.video_features(images[None].to(self._device))
+            said = {
+                "rgb": self._model.rgb_logits(video),
+                "rgb_text": self._scorer.logits(video, self._model.texts),
+            }
+        logits = {name: one[0].float() for name, one in said.items()}
+        if not all(bool(torch.isfinite(one).all()) for one in logits.values()):
+            raise ValueError(f"{self._scorer.name}: scores that are not finite numbers")
+        took = (time.perf_counter() - started) * 1e3
+        return ImageScores(clip.newest.stamp, logits, took)
+
+    def warm_up(self) -> float:
+        """Run the branch once on black images; milliseconds it took."""
+        pixels = np.zeros((3, self._scorer.image_size, self._scorer.image_size), np.float32)
+        count = self.window.clip.frames
+        black = tuple(_Picture(stamp, "", _NO_POINTS, pixels=pixels) for stamp in range(count))
+        return self.score(Clip(black)).processing_ms
+
+    def _keep(self, frame: Frame) -> _Picture:
+        assert frame.image is not None  # others are not offered
+        pixels = preprocess_image(frame.image, self.card.preprocess)
+        return _Picture(frame.stamp, frame.frame_id, _NO_POINTS, pixels=pixels)
