@@ -236,6 +236,7 @@ def _session(
             "model": f"{show.model.name}: {card.name} ({card.architecture}), {len(card.classes)} "
             f"classes; windows of {card.clip.frames} frames at {SECOND / card.clip.period:g} Hz, "
             f"{card.preprocess.points} points a frame",
+            **_segmenter_facts(show),
             "transport": "sensor_msgs/PointCloud2 there, vision_msgs/Classification back, over DDS "
             "between processes of one machine",
             "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), Python "
@@ -243,6 +244,17 @@ def _session(
             "versions": ", ".join(f"{name} {_version(name)}" for name in packages),
         },
     )
+
+
+def _segmenter_facts(show: Show) -> dict[str, str]:
+    files = [one for one in (show.segmenter_model, show.segmenter_action_model) if one]
+    told = [
+        f"{file.name}: {card.name} ({card.architecture}), windows of {card.clip.frames} frames at "
+        f"{SECOND / card.clip.period:g} Hz, {card.preprocess.points} points a frame"
+        for file in files
+        for card in (read_card(file),)
+    ]
+    return {"segmenter": "; ".join(told)} if told else {}
 
 
 def _segmented(

@@ -103,7 +103,7 @@ def test_without_truth_there_is_speed_alone() -> None:
 def test_points() -> None:
     """Truth by row: class a 8 of 10 right, 2 taken for b; class b 5 of 10, 5 without a label."""
     points = np.array([[8, 2, 0, 0], [0, 5, 0, 5], [0, 0, 0, 0]])
-    frames = tuple(LabelledFrame(second * SECOND, 0, (4, 3, 0, 3), 6, 10) for second in (1, 2))
+    frames = tuple(LabelledFrame(second * SECOND, 0, (4, 3, 0, 3), 6, 10, "") for second in (1, 2))
     one = result([], task="semantic_segmentation", points=points, frames=frames)
     found = bag_figures([one])
     assert (found.points_judged, found.point_accuracy) == (20, 65.0)
