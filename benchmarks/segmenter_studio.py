@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,14 @@ from fourd_perception.errors import command
 from fourd_perception.evaluation import metrics
 from fourd_perception.parameters import load_yaml
 from fourd_perception.tools.arguments import counting
+from training import scoring
 from training.config import FinetuneConfig
 from training.data import open_videos
 from training.datasets.studio_points import PROTOCOLS
 from training.measuring import Measured, Options, choose, evaluate
 
 _POINTS, _FRAMES = "config/training/studio_points.yaml", "config/training/studio_actions.yaml"
+_MORE_POINTS = (4096, 8192)
 
 
 def measured(model: Path, recipe: str, *overrides: str) -> tuple[Measured, int]:
@@ -53,6 +56,21 @@ def figures_of_points(model: Path) -> dict[str, float]:
     return found | {f"recordings_{kind}": videos for kind, (_, videos) in parts.items()}
 
 
+def room_by_points(model: Path) -> dict[str, float]:
+    """Mean IoU, percent, of whole rooms where the model is shown more points than its own."""
+    config = load_yaml(FinetuneConfig, _POINTS, ("data.protocol=room",))
+    videos, loaded = open_videos(config.data), checkpoint.load(model)
+    chosen, card = choose(loaded, videos, config.data, "test"), loaded.card
+    found = {}
+    for points in _MORE_POINTS:
+        shown = replace(card.preprocess, points=points)
+        counts = scoring.point_confusion(
+            loaded.model, videos, chosen, card.clip, shown, progress=True
+        )
+        found[f"miou_room_{points}_points"] = round(metrics.mean_iou(counts), 2)
+    return found
+
+
 def figures_of_frames(model: Path) -> dict[str, float]:
     """Accuracy, edit score and F1, percent."""
     part, videos = measured(model, _FRAMES)
@@ -66,7 +84,11 @@ def main() -> int:
     """The command line."""
     arguments = _parser().parse_args()
     torch.set_num_threads(arguments.threads)
-    figures = figures_of_points(arguments.points) | figures_of_frames(arguments.frames)
+    figures = (
+        figures_of_points(arguments.points)
+        | room_by_points(arguments.points)
+        | figures_of_frames(arguments.frames)
+    )
     for name, value in figures.items():
         print(f"{name:24} {value:10}")
     if arguments.results:

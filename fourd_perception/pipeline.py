@@ -22,7 +22,7 @@ from fourd_perception.models.fusion import SOURCES, ScoreFusion
 from fourd_perception.ops.interpolate import k_nearest
 from fourd_perception.ops.label_at import label_at
 from fourd_perception.parameters import param
-from fourd_perception.preprocess import fill_nearest, preprocess
+from fourd_perception.preprocess import PreprocessConfig, fill_nearest, preprocess
 from fourd_perception.stream.frame import SECOND, UNLABELLED, Frame
 from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
 
@@ -63,6 +63,10 @@ class SegmentationConfig(PipelineConfig):
     latency_frames: int = param(
         0, "frames of the window after the newest one that is labelled", at_least=0, at_most=511
     )
+    sample_points: int = param(
+        0, "points of a frame that the model is shown; 0: the model's own; more for whole rooms",
+        at_least=0, at_most=65536,
+    )  # fmt: skip
     max_distance: float = param(
         0.1, "a point farther than this from all that the model has seen has no label", unit="m",
         at_least=0.0, at_most=1e3,
@@ -112,10 +116,11 @@ class _ModelOnStream(Generic[Config, Answer]):
             )
         self.config = config
         self.card = checkpoint.card
+        self._preprocess = self._preprocess_config()
         keep = None if self._keeps_clouds else self._thin
         self.window = SlidingWindow(self._clip_config(), config.stride, keep)
         self._model = checkpoint.model
-        self._model.check_input(self.window.clip.frames, self.card.preprocess.points)
+        self._model.check_input(self.window.clip.frames, self._preprocess.points)
         self._device = next(checkpoint.model.parameters()).device
         self._stream = self._model.stream(self.window.clip.frames)
         self._given: dict[Frame, Tensor | None] = {}
@@ -129,6 +134,9 @@ class _ModelOnStream(Generic[Config, Answer]):
             frames=self.config.clip_frames or trained.frames,
             frame_step=self.config.frame_step or trained.frame_step,
         )
+
+    def _preprocess_config(self) -> PreprocessConfig:
+        return self.card.preprocess
 
     def offer(self, frame: Frame) -> Clip | None:
         """Put a frame into the window. A clip comes back if it completes one."""
@@ -147,7 +155,7 @@ class _ModelOnStream(Generic[Config, Answer]):
         """Run the model once on random points (compiles the kernels); milliseconds it took."""
         clip = self.window.clip
         points = np.random.default_rng(0).random(
-            (clip.frames, self.card.preprocess.points, 3), np.float32
+            (clip.frames, self._preprocess.points, 3), np.float32
         )
         frames = tuple(Frame(stamp, "", one) for stamp, one in enumerate(points))
         started = time.perf_counter()
@@ -184,12 +192,12 @@ class _ModelOnStream(Generic[Config, Answer]):
         """A frame's stamp seeds its sampling, so a replay gives the same answer."""
         started = time.perf_counter()
         random = np.random.default_rng(abs(frame.stamp))
-        points = preprocess(frame.points, self.card.preprocess, random)
+        points = preprocess(frame.points, self._preprocess, random)
         self.sampling_ms += (time.perf_counter() - started) * 1e3
         return points
 
     def _thin(self, frame: Frame) -> _SampledFrame:
-        sample, scale = self._points(frame), np.float32(self.card.preprocess.unit_scale)
+        sample, scale = self._points(frame), np.float32(self._preprocess.unit_scale)
         points = np.empty((0, 3), np.float32) if sample is None else sample / scale
         return _SampledFrame(frame.stamp, frame.frame_id, points, sample=sample)
 
@@ -325,6 +333,10 @@ class SegmentationPipeline(_ModelOnStream[SegmentationConfig, Segmentation]):
         super().__init__(checkpoint, config or SegmentationConfig())
         _check_latency(self.config.latency_frames, self.window.clip.frames)
 
+    def _preprocess_config(self) -> PreprocessConfig:
+        own = self.card.preprocess
+        return replace(own, points=self.config.sample_points or own.points)
+
     def segment(self, clip: Clip) -> Segmentation:
         """Label the points of a clip's frame. Raises ValueError as `ActionPipeline.recognise`.
 
@@ -339,7 +351,7 @@ class SegmentationPipeline(_ModelOnStream[SegmentationConfig, Segmentation]):
         there = np.flatnonzero(np.isfinite(frame.points).all(axis=1))
         samples = self._sample(clip)
         if samples is not None and self._given[frame] is not None and there.size:
-            scale = np.float32(self.card.preprocess.unit_scale)
+            scale = np.float32(self._preprocess.unit_scale)
             targets = torch.from_numpy(frame.points[there] * scale).to(self._device)
             with torch.inference_mode():
                 logits = self._logits(samples)[place]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import small_model
@@ -31,12 +33,11 @@ def frames(count, points=100, seed=0):
     ]
 
 
-def expected(model, clip, place, within):
+def expected(model, clip, place, within, points=0):
     """By a k-d tree and float64: logits of the samples, carried to all points of a frame."""
-    sampled = [
-        preprocess(one.points, model.card.preprocess, np.random.default_rng(one.stamp))
-        for one in clip
-    ]
+    own = model.card.preprocess
+    shown = replace(own, points=points or own.points)
+    sampled = [preprocess(one.points, shown, np.random.default_rng(one.stamp)) for one in clip]
     with torch.no_grad():
         logits = model.model(torch.from_numpy(np.stack(sampled))[None])[0, place].double().numpy()
     distance, index = cKDTree(sampled[place]).query(clip[place].points, k=3)
@@ -110,3 +111,18 @@ def test_warm_up_leaves_no_trace(model):
 def test_more_future_than_the_window_has_is_refused(model):
     with pytest.raises(InputError, match="latency_frames: 3 frames .* window of 3: set 2 or less"):
         SegmentationPipeline(model, SegmentationConfig(latency_frames=3))
+
+
+def test_the_model_may_be_shown_more_points_than_its_own(model):
+    stream, within = frames(3), 0.05
+    answers = []
+    for points in (0, 80):
+        pipeline = SegmentationPipeline(
+            model, SegmentationConfig(sample_points=points, max_distance=within)
+        )
+        (answer,) = [one for one in map(pipeline.push, stream) if one]
+        labels, score = expected(model, stream, 2, within, points)
+        np.testing.assert_array_equal(answer.labels, labels)
+        np.testing.assert_allclose(answer.confidence, score, atol=1e-5)
+        answers.append((answer.labels != UNLABELLED).sum())
+    assert answers[1] > answers[0] + 30
