@@ -23,7 +23,7 @@ from fourd_perception.recordings import camera_messages as camera
 
 _READY_WITHIN = 180.0  # the first start compiles kernels
 _LAST_ANSWERS = 2.0
-_DISCOVERY = 1.0
+_DISCOVERY = 3.5  # DDS announces itself again after 3 s, to those who missed it
 _TICK = 0.1
 _LOG_LINES = 15
 _HIGHEST_DOMAIN = 232

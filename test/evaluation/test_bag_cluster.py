@@ -23,10 +23,15 @@ distributed = pytest.importorskip("distributed")
 
 @pytest.fixture(scope="module")
 def cluster():
+    before = dict(os.environ)  # Dask leaves OMP_NUM_THREADS and others in it, for its workers
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as local:
+        os.environ.clear()
+        os.environ.update(before)
         yield local
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def jobs(folder: Path, count: int) -> list[BagJob]:
