@@ -84,9 +84,11 @@ def points_scenes(labelled: LabelledPoints, start: int) -> SceneGroup:
     """
     card = labelled.card
     colours = class_colours(len(card.classes), card.colours)
+    known = any(one.truth is not None for one in labelled.shown)
+    text = "Left the truth, right what the segmenter said; grey: no label."
     return SceneGroup(
         "Every point has a class",
-        "Left the truth, right what the segmenter said; grey: no label.",
+        text if known else "What the segmenter said; nobody has labelled these. Grey: no label.",
         [_scene(one, colours, start) for one in labelled.shown],
         legend=tuple(
             (name, "#" + bytes(colour).hex()) for name, colour in zip(card.classes, colours)
