@@ -7,7 +7,6 @@ finetune.py do; at its end there is <name>.safetensors, with the weights of all 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from fourd_perception.errors import InputError, command
 from fourd_perception.models.aligned import AlignedConfig, AlignedModel
 from fourd_perception.models.video_text import VideoTextScorer, prompt_of
 from fourd_perception.parameters import load_yaml, to_mapping
-from training import tasks
+from training import command_line, tasks
 from training.align_clips import AlignBatch, joined, training_clip
 from training.align_config import AlignConfig
 from training.aligned_with import begin_encoder, load_scorer
@@ -320,25 +319,12 @@ def model_card(
 @command
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--config", required=True, help="YAML file, config/training/align_*")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
-        help="replace a value of the file, e.g. --set loss.alpha=0; repeatable",
+    asked = command_line.parse(
+        AlignConfig, __doc__.splitlines()[0] if __doc__ else "",
+        files="config/training/align_*", example="loss.alpha=0",
+        init="begin with this encoder: a checkpoint of finetune.py, or what pretrain.py leaves",
     )  # fmt: skip
-    parser.add_argument("--out", help="the run's folder; default out/train/<name>")
-    parser.add_argument(
-        "--fresh", action="store_true",
-        help="start anew, deleting the run in the folder and its checkpoint",
-    )  # fmt: skip
-    parser.add_argument(
-        "--init", type=Path, metavar="FILE",
-        help="begin with this encoder: a checkpoint of finetune.py, or what pretrain.py leaves",
-    )  # fmt: skip
-    arguments = parser.parse_args()
-    config = load_yaml(AlignConfig, arguments.config, tuple(arguments.overrides))
-    folder = Path(arguments.out or Path("out/train") / config.name)
-    align(config, folder, fresh=arguments.fresh, init=arguments.init)
+    align(asked.config, asked.folder, fresh=asked.fresh, init=asked.init)
     return 0
 
 

@@ -7,7 +7,6 @@ metrics.jsonl, TensorBoard events, and at the end <name>.safetensors, which the 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from fourd_perception.errors import InputError, command
 from fourd_perception.models import ClipModel
 from fourd_perception.models.xclip_video import XClipVideoModel
 from fourd_perception.parameters import load_yaml, to_mapping
-from training import initial_weights, scoring, tasks, xclip_weights
+from training import command_line, initial_weights, scoring, tasks, xclip_weights
 from training.config import FinetuneConfig
 from training.data import split
 from training.datasets.labelled_video import NO_LABEL
@@ -236,26 +235,13 @@ def model_card(
 @command
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--config", required=True, help="YAML file, see config/training")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
-        help="replace a value of the file, e.g. --set optimiser.learning_rate=0.01; repeatable",
-    )  # fmt: skip
-    parser.add_argument("--out", help="the run's folder; default out/train/<name>")
-    parser.add_argument(
-        "--fresh", action="store_true",
-        help="start anew, deleting the run in the folder and its checkpoint",
-    )  # fmt: skip
-    parser.add_argument(
-        "--init", type=Path, metavar="FILE",
-        help="begin with this encoder, <name>_points.safetensors of training/pretrain.py; "
+    asked = command_line.parse(
+        FinetuneConfig, __doc__.splitlines()[0] if __doc__ else "",
+        files="see config/training", example="optimiser.learning_rate=0.01",
+        init="begin with this encoder, <name>_points.safetensors of training/pretrain.py; "
         "xclip_video: with this folder of a pre-trained model",
     )  # fmt: skip
-    arguments = parser.parse_args()
-    config = load_yaml(FinetuneConfig, arguments.config, tuple(arguments.overrides))
-    folder = Path(arguments.out or Path("out/train") / config.name)
-    finetune(config, folder, fresh=arguments.fresh, init=arguments.init)
+    finetune(asked.config, asked.folder, fresh=asked.fresh, init=asked.init)
     return 0
 
 

@@ -7,7 +7,6 @@ with which `finetune.py --init` begins, and <name>_images.safetensors.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,7 +24,7 @@ from fourd_perception import models
 from fourd_perception.errors import InputError, command
 from fourd_perception.models.image_video import ImageVideoConfig, ImageVideoEncoder
 from fourd_perception.parameters import load_yaml, to_mapping
-from training import initial_weights, scoring
+from training import command_line, initial_weights, scoring
 from training.crossvideo import CrossBatch, CrossVideo, check_views
 from training.data import split
 from training.datasets.prepared import PreparedVideos, Video
@@ -196,21 +195,11 @@ def _card(
 @command
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--config", required=True, help="YAML file, config/training/crossvideo_*")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
-        help="replace a value of the file, e.g. --set loss.temperature=0.1; repeatable",
+    asked = command_line.parse(
+        PretrainConfig, __doc__.splitlines()[0] if __doc__ else "",
+        files="config/training/crossvideo_*", example="loss.temperature=0.1",
     )  # fmt: skip
-    parser.add_argument("--out", help="the run's folder; default out/train/<name>")
-    parser.add_argument(
-        "--fresh",
-        action="store_true",
-        help="start anew; deletes the run in the folder and what it made",
-    )
-    arguments = parser.parse_args()
-    config = load_yaml(PretrainConfig, arguments.config, tuple(arguments.overrides))
-    pretrain(config, Path(arguments.out or Path("out/train") / config.name), fresh=arguments.fresh)
+    pretrain(asked.config, asked.folder, fresh=asked.fresh)
     return 0
 
 

@@ -1,0 +1,52 @@
+"""The command line that the scripts which train have in common."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from fourd_perception.parameters import load_yaml
+
+if TYPE_CHECKING:
+    from training.run_folder import AnyRun
+
+Config = TypeVar("Config", bound="AnyRun")
+
+
+@dataclass(frozen=True)
+class Asked(Generic[Config]):
+    """A run that is asked for. init: what its weights begin with, where that can be said."""
+
+    config: Config
+    folder: Path
+    fresh: bool
+    init: Path | None
+
+
+def parse(
+    kind: type[Config], description: str, *, files: str, example: str, init: str = ""
+) -> Asked[Config]:
+    """Read the command line.
+
+    kind: of the configuration. files: where its YAML files are. example: of --set. init: what
+    --init is for; without it there is none. Raises ConfigError on a file that does not fit.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", required=True, help=f"YAML file, {files}")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
+        help=f"replace a value of the file, e.g. --set {example}; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, help="the run's folder; default out/train/<name>")
+    parser.add_argument(
+        "--fresh", action="store_true",
+        help="start anew, deleting the run in the folder and what it made",
+    )  # fmt: skip
+    if init:
+        parser.add_argument("--init", type=Path, metavar="FILE", help=init)
+    given = parser.parse_args()
+    config = load_yaml(kind, given.config, tuple(given.overrides))
+    folder = given.out or Path("out/train") / config.name
+    return Asked(config, folder, given.fresh, given.init if init else None)
