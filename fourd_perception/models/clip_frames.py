@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from fourd_perception.models.pretrained_folder import (
@@ -19,8 +19,8 @@ from fourd_perception.models.pretrained_folder import (
     read_config,
     transformers_module,
 )
+from fourd_perception.models.pretrained_scorer import PretrainedScorer
 from fourd_perception.models.video_text import (
-    KeptTexts,
     VideoFeatures,
     check_images,
     cosine_logits,
@@ -30,7 +30,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 
-class ClipFramesScorer(nn.Module):
+class ClipFramesScorer(PretrainedScorer):
     """A `VideoTextScorer`, frozen: (B, L, 3, S, S) images and K texts -> (B, K) logits.
 
     A video is the mean of its frames' embeddings of unit length (CLIP4Clip's mean pooling): it
@@ -45,12 +45,12 @@ class ClipFramesScorer(nn.Module):
         mean: Sequence[float], deviation: Sequence[float],
     ) -> None:  # fmt: skip
         """model: transformers' CLIPModel. mean, deviation: (3,), of RGB in 0 to 1."""
-        super().__init__()
-        self.name, self.frames = name, frames
-        self._model, self._tokenizer = model, tokenizer
+        super().__init__(model.text_model, model.text_projection, tokenizer, name)
+        self.frames = frames
+        self._vision_model, self._visual_projection = model.vision_model, model.visual_projection
+        self._logit_scale = model.logit_scale
         self.image_size = int(model.config.vision_config.image_size)
         self.embed_dim = int(model.config.projection_dim)
-        self._texts = KeptTexts(self._encode)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
@@ -75,38 +75,18 @@ class ClipFramesScorer(nn.Module):
     @property
     def logit_scale(self) -> float:
         """See `VideoTextScorer`."""
-        return math.exp(float(self._model.logit_scale))
+        return math.exp(float(self._logit_scale))
 
     @torch.no_grad()
     def video_features(self, images: Tensor) -> VideoFeatures:
         """See `VideoTextScorer`: (B, D) of (B, L, 3, S, S) images."""
         check_images(images, self.frames, self.image_size, "CLIP")
         pixels = ((images - self.mean) / self.deviation).flatten(0, 1)
-        seen = self._model.vision_model(pixel_values=pixels)
-        frames = normalize(self._model.visual_projection(seen.pooler_output), dim=-1)
+        seen = self._vision_model(pixel_values=pixels)
+        frames = normalize(self._visual_projection(seen.pooler_output), dim=-1)
         return VideoFeatures(frames.unflatten(0, images.shape[:2]).mean(1))
-
-    @torch.no_grad()
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        """See `VideoTextScorer`: (K, D) of K texts."""
-        return self._texts.features(texts)
 
     @torch.no_grad()
     def logits(self, video: VideoFeatures, texts: Tensor) -> Tensor:
         """See `VideoTextScorer`: (B, K) of B videos and (K, D) texts."""
         return cosine_logits(video.video, texts, self.logit_scale)
-
-    def forward(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """images: (B, L, 3, S, S) float32 in 0 to 1. Returns the logits (B, K) of K texts."""
-        return self.logits(self.video_features(images), self.text_features(texts))
-
-    def _apply(self, fn: Any, recurse: bool = True) -> ClipFramesScorer:
-        self._texts.forget()  # they are where the model was
-        super()._apply(fn, recurse)
-        return self
-
-    def _encode(self, texts: Sequence[str]) -> Tensor:
-        tokens, there = (one.to(self._model.logit_scale.device) for one in self._tokenizer(texts))
-        seen = self._model.text_model(input_ids=tokens, attention_mask=there)
-        features: Tensor = self._model.text_projection(seen.pooler_output)
-        return features

@@ -18,8 +18,8 @@ from fourd_perception.models.pretrained_folder import (
     read_config,
     transformers_module,
 )
+from fourd_perception.models.pretrained_scorer import PretrainedScorer
 from fourd_perception.models.video_text import (
-    KeptTexts,
     VideoFeatures,
     check_images,
     cosine_logits,
@@ -88,18 +88,15 @@ class XClipVisual(nn.Module):
         return self.logits(self.features(images), texts)
 
 
-class XClipScorer(nn.Module):
+class XClipScorer(PretrainedScorer):
     """A `VideoTextScorer`, frozen: (B, L, 3, S, S) images and K texts -> (B, K) logits."""
 
     def __init__(
         self, visual: XClipVisual, text_model: nn.Module, text_projection: nn.Module,
         tokenizer: Tokenizer, name: str,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.name, self.visual = name, visual
-        self._text_model, self._text_projection = text_model, text_projection
-        self._tokenizer = tokenizer
-        self._texts = KeptTexts(self._encode)
+        super().__init__(text_model, text_projection, tokenizer, name)
+        self.visual = visual
         self.frames, self.image_size = visual.frames, visual.image_size
         self.embed_dim = visual.embed_dim
         self.eval().requires_grad_(False)
@@ -136,27 +133,6 @@ class XClipScorer(nn.Module):
         return self.visual.features(images)
 
     @torch.no_grad()
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        """See `VideoTextScorer`: (K, D) of K texts."""
-        return self._texts.features(texts)
-
-    @torch.no_grad()
     def logits(self, video: VideoFeatures, texts: Tensor) -> Tensor:
         """See `VideoTextScorer`: (B, K) of B videos and (K, D) texts."""
         return self.visual.logits(video, texts)
-
-    def forward(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """images: (B, L, 3, S, S) float32 in 0 to 1. Returns the logits (B, K) of K texts."""
-        return self.logits(self.video_features(images), self.text_features(texts))
-
-    def _apply(self, fn: Any, recurse: bool = True) -> XClipScorer:
-        self._texts.forget()  # they are where the model was
-        super()._apply(fn, recurse)
-        return self
-
-    def _encode(self, texts: Sequence[str]) -> Tensor:
-        device = self.visual.logit_scale.device
-        tokens, there = (one.to(device) for one in self._tokenizer(texts))
-        seen = self._text_model(input_ids=tokens, attention_mask=there)
-        features: Tensor = self._text_projection(seen.pooler_output)
-        return features
