@@ -10,7 +10,6 @@ bag's first cloud on; `end` is excluded.
 
 from __future__ import annotations
 
-import csv
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from fourd_perception.recordings.truth import (
     FILE_NAME,
     POINT_CLASSES_NAME,
     read_point_classes,
+    read_rows,
     read_truth,
 )
 from fourd_perception.stream.frame import SECOND
@@ -99,13 +99,7 @@ def read_labels(path: str | Path) -> LabelFile:
     """A label file. Raises LabelError, with the line's number, where it cannot be read, or a line
     has no label, times that are no numbers, or an end that is not after its start."""
     path = Path(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
-    except OSError as error:
-        raise LabelError(f"{path}: cannot be read: {error.strerror}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise LabelError(f"{path}: not a CSV file: {error}") from None
+    rows = read_rows(path, LabelError, "utf-8-sig")
     header = [name.strip().lower() for name in rows[0]] if rows else []
     if sorted(header) != sorted(_COLUMNS):
         got = ",".join(header) or "an empty file"

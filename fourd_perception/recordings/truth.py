@@ -87,17 +87,22 @@ def _write(path: Path, header: list[str], rows: Sequence[Sequence[str]]) -> None
 
 def _read(path: Path, header: list[str]) -> list[list[str]]:
     """All lines, the header's among them."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
-    except OSError as error:
-        raise TruthError(f"{path}: cannot be read: {error.strerror}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise TruthError(f"{path}: not a CSV file: {error}") from None
+    rows = read_rows(path, TruthError)
     if not rows or [name.strip() for name in rows[0]] != header:
         got = ",".join(rows[0]) if rows else "an empty file"
         raise TruthError(f"{path}, line 1: expected {','.join(header)}; got {got[:80]}")
     return rows
+
+
+def read_rows(path: Path, refused: type[InputError], encoding: str = "utf-8") -> list[list[str]]:
+    """The lines of a CSV file. Raises `refused` where it cannot be read, or is none."""
+    try:
+        with path.open(encoding=encoding, newline="") as file:
+            return list(csv.reader(file, strict=True))
+    except OSError as error:
+        raise refused(f"{path}: cannot be read: {error.strerror}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise refused(f"{path}: not a CSV file: {error}") from None
 
 
 def seconds(stamp: int) -> str:
