@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,11 @@ class Schedule:
         start = min(self.clouds, key=lambda one: abs(one - oldest))
         return Answer(stamp, start, top, latency_ms, window_truth(start, stamp, self.truth))
 
-    def of_frame(self, answer: Answer) -> Answer:
-        """An answer that speaks of its own frame alone, judged by what is done in it."""
-        truth = window_truth(answer.stamp, answer.stamp, self.truth)
-        return replace(answer, start=answer.stamp, truth=truth)
+    def frame_answer(
+        self, stamp: int, top: tuple[tuple[str, float], ...], latency_ms: float | None
+    ) -> Answer:
+        """The answer that speaks of the frame with this stamp alone, with what is done in it."""
+        return Answer(stamp, stamp, top, latency_ms, window_truth(stamp, stamp, self.truth))
 
 
 def read_schedule(bag: str | Path, clip: ClipConfig, stride: int) -> Schedule:

@@ -188,12 +188,12 @@ def _perform(show: Show, card: ModelCard, seed: int, out: Path, say: TextIO) -> 
                     if isinstance(heard, HeardLabels):
                         labels[heard.stamp] = heard.labels.astype(np.int64)
                         continue
-                    answer = schedule.answer(heard.stamp, heard.top, heard.latency_ms)
+                    said = heard.stamp, heard.top, heard.latency_ms
                     if heard.topic == "/recognizer/action":
-                        answers[answer.stamp] = answer
-                        live.show(answer)
+                        answers[heard.stamp] = schedule.answer(*said)
+                        live.show(answers[heard.stamp])
                     else:
-                        frames[answer.stamp] = schedule.of_frame(answer)
+                        frames[heard.stamp] = schedule.frame_answer(*said)
     return Performance(schedule, _in_order(answers), _in_order(frames), labels)
 
 

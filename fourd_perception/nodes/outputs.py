@@ -1,4 +1,4 @@
-"""How a node says what is being done: vision_msgs/Classification."""
+"""The output side of a perception node: how classes are named, and whether somebody listens."""
 
 from __future__ import annotations
 

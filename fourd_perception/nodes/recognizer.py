@@ -12,9 +12,9 @@ from vision_msgs.msg import Classification, LabelInfo
 from fourd_perception.image_pipeline import ImagePipeline, ImageScores
 from fourd_perception.messages import results
 from fourd_perception.nodes import runner
-from fourd_perception.nodes.answers import AnswerParameters, has_subscribers
 from fourd_perception.nodes.inputs import InputParameters
 from fourd_perception.nodes.loading import load_checkpoint, load_scorer
+from fourd_perception.nodes.outputs import AnswerParameters, has_subscribers
 from fourd_perception.nodes.perception_node import PerceptionNode
 from fourd_perception.nodes.ros_parameters import usage
 from fourd_perception.parameters import ConfigError, param

@@ -14,9 +14,9 @@ from visualization_msgs.msg import MarkerArray
 from fourd_perception.messages import results
 from fourd_perception.messages.colours import class_colours
 from fourd_perception.nodes import runner
-from fourd_perception.nodes.answers import AnswerParameters, has_subscribers
 from fourd_perception.nodes.inputs import InputParameters
 from fourd_perception.nodes.loading import load_checkpoint
+from fourd_perception.nodes.outputs import AnswerParameters, has_subscribers
 from fourd_perception.nodes.perception_node import PerceptionNode
 from fourd_perception.nodes.ros_parameters import usage
 from fourd_perception.parameters import ConfigError, param

@@ -20,7 +20,7 @@ from fourd_perception import checkpoint, models
 from fourd_perception.messages import clouds
 from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.models.xclip import XClipScorer
-from fourd_perception.nodes.answers import has_subscribers
+from fourd_perception.nodes.outputs import has_subscribers
 from fourd_perception.nodes.recognizer import RecognizerParameters
 from fourd_perception.parameters import ConfigError, entries
 from fourd_perception.pipeline import ActionPipeline, PipelineConfig
