@@ -18,7 +18,8 @@ from fourd_perception.tools.arguments import positive, whole
 
 _PROTOCOL = (
     "Each seed: a bag of clouds (the foreground alone) is played at its own pace by one process "
-    "over DDS to the recognizer in another; a third listens. window_accuracy: answered windows "
+    "over DDS to the recognizer in another, and to the segmenter in a third; a fourth listens. "
+    "Figures are the recognizer's. window_accuracy: answered windows "
     "inside one action. action_accuracy: the greatest sum of scores over an action's windows. "
     "Latency: from the sending of a window's newest cloud to the arrival of its answer."
 )
