@@ -192,7 +192,7 @@ class _ModelOnStream(Generic[Config, Answer]):
         """A frame's stamp seeds its sampling, so a replay gives the same answer."""
         started = time.perf_counter()
         random = np.random.default_rng(abs(frame.stamp))
-        points = preprocess(frame.points, self._preprocess, random)
+        points = preprocess(frame.visible, self._preprocess, random)
         self.sampling_ms += (time.perf_counter() - started) * 1e3
         return points
 
@@ -348,7 +348,8 @@ class SegmentationPipeline(_ModelOnStream[SegmentationConfig, Segmentation]):
         frame = clip.frames[place]
         labels = np.full(len(frame.points), UNLABELLED, np.uint32)
         confidence = np.zeros(len(frame.points), np.float32)
-        there = np.flatnonzero(np.isfinite(frame.points).all(axis=1))
+        finite = np.isfinite(frame.points).all(axis=1)
+        there = np.flatnonzero(finite if frame.shown is None else finite & frame.shown)
         samples = self._sample(clip)
         if samples is not None and self._given[frame] is not None and there.size:
             scale = np.float32(self._preprocess.unit_scale)

@@ -30,6 +30,7 @@ _ALL_MAY = {"errors", "parameters", "whole_file"}
 MAY_IMPORT = {
     "ops": "",
     "stream": "",
+    "looking": "stream",
     "preprocess": "stream",
     "models": "ops",
     "weights_file": "",
@@ -40,10 +41,11 @@ MAY_IMPORT = {
     "messages": "pipeline stream",
     "recordings": "messages stream",
     "studio": "recordings stream",
-    "evaluation": "checkpoint messages pipeline preprocess recordings stream",
-    "tools": "checkpoint evaluation messages models pipeline preprocess recordings stream studio",
-    "nodes": "checkpoint evaluation image_pipeline messages models pipeline preprocess recordings "
-    "stream studio tools",
+    "evaluation": "checkpoint looking messages pipeline preprocess recordings stream",
+    "tools": "checkpoint evaluation looking messages models pipeline preprocess recordings stream "
+    "studio",
+    "nodes": "checkpoint evaluation image_pipeline looking messages models pipeline preprocess "
+    "recordings stream studio tools",
     "whole_file": "",
     "parameters": "",
     "errors": "",

@@ -51,7 +51,8 @@ class SlidingWindow:
     the duration that the model knows, and a few lost frames leave the others where they belong.
     A moment shortly after a frame does not wait for the next one, if that is expected to be
     further away (by the shortest of the last intervals).
-    A jump back in time, or a gap of more than four periods and half a second, empties the window.
+    A jump back in time, or a gap of more than four periods and half a second, empties the window,
+    and so does a frame that says that something new begins with it.
     """
 
     def __init__(
@@ -113,6 +114,8 @@ class SlidingWindow:
                 self._intervals.append(interval)
                 if interval > longest:
                     self.reset(f"no frame for {interval / SECOND:.3f} s")
+                elif frame.begins:
+                    self.reset(frame.begins)
         clip = self._decide(frame)
         self._last = frame
         return clip
