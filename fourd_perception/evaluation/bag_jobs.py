@@ -28,6 +28,7 @@ from fourd_perception.evaluation.bag_labels import (
 from fourd_perception.evaluation.bag_source import BagSource
 from fourd_perception.evaluation.moments import picture_moments
 from fourd_perception.evaluation.written_bag import prediction_bag
+from fourd_perception.looking.config import LookConfig
 from fourd_perception.recordings.bag_reader import open_bag
 from fourd_perception.stream.frame import SECOND
 
@@ -40,7 +41,7 @@ _STEP = 0.5
 class BagJob:
     """One bag and one model. labels: a CSV; without it a bag's own truth.csv is taken. stride: 0
     for the node's own. write_to: a folder for a copy of the bag with the predictions, or None.
-    pictures: how many of the hardest moments."""
+    pictures: how many of the hardest moments. look: as in `evaluate`."""
 
     bag: Path
     model: Path
@@ -49,6 +50,7 @@ class BagJob:
     stride: int = 0
     write_to: Path | None = None
     pictures: int = 8
+    look: LookConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def run_job(job: BagJob, progress: Callable[[float], None] | None = None) -> Out
                 job.bag,
                 pipeline,
                 job.source,
+                look=job.look,
                 progress=progress,
                 tap=copy.copy if copy else None,
                 on_result=copy.predict if copy else None,

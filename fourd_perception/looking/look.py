@@ -6,6 +6,7 @@ The same for the nodes, for evaluate_bag and for whoever trains; no ROS in it.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +24,9 @@ from fourd_perception.looking.transforms import (
     TransformLookup,
 )
 from fourd_perception.stream.frame import LATE, SECOND, Frame
+
+LEARNING = "while the background is learnt"
+"""The reason to leave frames out that is no fault."""
 
 _GAP = 10 * SECOND
 """After so long without a frame, nothing that was learnt is believed any more."""
@@ -114,6 +118,17 @@ class Look:
                 ready.append(Sight(seen, frame))
         return ready
 
+    def finish(self) -> list[Sight]:
+        """What is ready at the end of a stream; what waits still is left out."""
+        ready = self.poll()
+        for frame in self._waiting:
+            try:
+                self._to_box(frame)
+            except NoTransform as error:
+                self._skip(error.reason, str(error))
+        self._waiting.clear()
+        return ready
+
     @property
     def state(self) -> str:
         """What there is to wait for, in words: 'learning background 1.2/3 s'; else empty."""
@@ -144,11 +159,13 @@ class Look:
             values["look: last restart"] = self.restart_reason
         return values | {f"look: skipped: {why}": str(n) for why, n in self.skipped.items()}
 
-    def said(self) -> list[str]:
-        """A line on each reason to leave frames out, the first time in detail."""
+    def said(self, besides: Collection[str] = ()) -> list[str]:
+        """A line on each reason to leave frames out, with the first one's detail. besides: reasons
+        that are known already."""
         return [
             f"{count} frames left out: {reason}: {self._details[reason]}"
             for reason, count in sorted(self.skipped.items())
+            if reason not in besides
         ]
 
     @property
@@ -198,7 +215,7 @@ class Look:
         """None while it is learnt, or cannot be."""
         if not len(frame.points):
             if self._background is None or not self._background.learnt:
-                self._skip("while the background is learnt", "an empty cloud")
+                self._skip(LEARNING, "an empty cloud")
                 return None
             return np.zeros(0, np.bool_)
         if self._background is None:
@@ -216,7 +233,7 @@ class Look:
         if not self._background.learnt:
             self._background.learn(frame)
             seconds = self.config.background_seconds
-            self._skip("while the background is learnt", f"the first {seconds:g} s")
+            self._skip(LEARNING, f"the first {seconds:g} s")
             return None
         foreground = self._background.foreground(frame)
         if self._background.moved:

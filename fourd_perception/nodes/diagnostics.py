@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 from fourd_perception.checkpoint import ModelCard
 from fourd_perception.nodes.health import SILENT_AFTER, Health, Level, rate_advice
 from fourd_perception.nodes.inputs import SensorInput
+from fourd_perception.nodes.looking import Looker
 from fourd_perception.nodes.silence import why_silent
 from fourd_perception.stream.frame import SECOND
 from fourd_perception.stream.synchronizer import Synchronizer
@@ -34,8 +35,10 @@ class Diagnostics:
         health: Health,
         source: SensorInput | None,
         models: Sequence[tuple[ModelCard, SlidingWindow]],
+        looker: Looker | None = None,
     ) -> None:
         """Publish how things are. source: None, and no models, until the node is configured.
+        looker: None where all points are shown to the models.
 
         Of several models the values of the second and later are named after them.
         """
@@ -49,7 +52,10 @@ class Diagnostics:
                 values |= {named + key: value for key, value in _window_values(window).items()}
             if source.synchronizer is not None:
                 values |= _image_values(source.synchronizer)
+            if looker is not None:
+                values |= looker.look.values()
             if source.listening:
+                found += looker.worries() if looker is not None else []
                 found += self._input(health, source, models)
         found.sort(key=lambda one: -one[0])
         status = DiagnosticStatus(

@@ -25,7 +25,8 @@ from fourd_perception.errors import InputError
 from fourd_perception.nodes.diagnostics import Diagnostics
 from fourd_perception.nodes.faults import Faults
 from fourd_perception.nodes.health import Health
-from fourd_perception.nodes.inputs import InputParameters, SensorInput
+from fourd_perception.nodes.inputs import SensorInput
+from fourd_perception.nodes.looking import Looker, NodeParameters
 from fourd_perception.nodes.mailbox import NewestWins
 from fourd_perception.nodes.ros_parameters import RosParameters
 from fourd_perception.stream.frame import SECOND, Frame
@@ -60,7 +61,7 @@ class Pipeline(Protocol):
         """Run the model once; milliseconds it took."""
 
 
-Parameters = TypeVar("Parameters", bound=InputParameters)
+Parameters = TypeVar("Parameters", bound=NodeParameters)
 PipelineType = TypeVar("PipelineType", bound=Pipeline)
 ResultType = TypeVar("ResultType", bound=Result)
 
@@ -98,6 +99,7 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         self._state = "unconfigured"
         self._lanes: list[_Lane[PipelineType]] = []
         self._input: SensorInput | None = None
+        self._looker: Looker | None = None
         self.parameters: RosParameters[Parameters] = RosParameters(
             self, parameters_class, self._publish_label_info
         )
@@ -223,7 +225,11 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         self._create_outputs()
         self._lanes = [_Lane(one, self._create_label_info(one)) for one in pipelines]
         self._publish_label_info()
-        self._input = SensorInput(self, parameters, self._health, self._take)
+        deliver = self._take
+        if parameters.looks:
+            self._looker = Looker(self, parameters, self._health, self._take)
+            deliver = self._looker.take
+        self._input = SensorInput(self, parameters, self._health, deliver)
         self.parameters.refuse_unknown()
         for pipeline in pipelines:
             card, clip = pipeline.card, pipeline.window.clip
@@ -242,6 +248,8 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         for lane in self._lanes:
             lane.start(partial(self._work, lane.pipeline))
         self._health.listen()
+        if self._looker is not None:
+            self._looker.listen()
         self._input.listen()
         self.get_logger().info(
             f"active, listening on {self._input.points.topic_name}; "
@@ -259,11 +267,13 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         self._deactivate()
         if self._input is not None:
             self._input.destroy()
+        if self._looker is not None:
+            self._looker.destroy()
         for lane in self._lanes:
             if lane.label_info is not None:
                 self.destroy_publisher(lane.label_info)
         self._destroy_outputs()
-        self._input, self._lanes = None, []
+        self._input, self._looker, self._lanes = None, None, []
         self.parameters.locked = False
 
     def _publish_label_info(self) -> None:
@@ -330,6 +340,6 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
     def _report(self) -> None:
         models = [(lane.pipeline.card, lane.pipeline.window) for lane in self._lanes]
         try:
-            self._diagnostics.report(self._state, self._health, self._input, models)
+            self._diagnostics.report(self._state, self._health, self._input, models, self._looker)
         except Exception as error:  # noqa: BLE001 - health must not be what ends the node
             self._faults.count("no diagnostics", error)

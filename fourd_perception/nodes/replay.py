@@ -115,13 +115,15 @@ class Replay:
         nodes: Sequence[Started],
         logs: Path,
         cloud_topic: str = camera.POINTS,
+        others: Sequence[str] = (),
     ) -> None:
         """context: of `private_ros`. logs: an existing folder, for what the processes print.
-        cloud_topic: of the bags, which is all that is played."""
+        cloud_topic, others: of the bags, what is played of them."""
         self._context = context
         self._nodes = nodes
         self._logs = logs
         self._cloud_topic = cloud_topic
+        self._played = [cloud_topic, *others]
         self._stack = contextlib.ExitStack()
         self._signals = Signals()
         self._executor = SingleThreadedExecutor(context=context)
@@ -171,7 +173,7 @@ class Replay:
         """
         tables = [topic for node in self._nodes for topic in node.label_topics]
         command = [
-            "fourd_perception.nodes.play_bag", str(bag), "--topics", self._cloud_topic, *options,
+            "fourd_perception.nodes.play_bag", str(bag), "--topics", *self._played, *options,
             "--wait-for", self._cloud_topic, *tables,
         ]  # fmt: skip
         log = self._log("play_bag")
@@ -200,6 +202,8 @@ class Replay:
 
 
 def _as_yaml(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_as_yaml, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -133,6 +133,7 @@ def perform(
                 yield scene.render(pose, prop, stamp, (seed, _Stream.SENSOR, stamp))
             before = performance, counts[index] / config.rate
 
+    _, _, view = _draw_setting(seed, config)
     truth = tuple(
         Interval(_stamp(start, config.rate), _stamp(end, config.rate), name)
         for start, end, name in zip(borders[:-1].tolist(), borders[1:].tolist(), names)
@@ -146,6 +147,7 @@ def perform(
         frame_count=int(borders[-1]),
         frames=frames,
         point_classes=POINT_CLASSES,
+        viewpoint=np.column_stack((view.rotation, view.position)),
     )
 
 
@@ -225,10 +227,7 @@ class Scene:
     def __init__(self, seed: int, config: StudioConfig | None = None) -> None:
         self.config = config = config or StudioConfig()
         self._seed = seed
-        self.body = draw_body(self._random(_Stream.BODY))
-        view = self._random(_Stream.VIEW)
-        self._facing = float(np.radians(view.uniform(-config.facing, config.facing)))
-        self.viewpoint = draw_viewpoint(self.body, config, view)
+        self.body, self._facing, self.viewpoint = _draw_setting(seed, config)
         shapes = draw_person(self.body, self._random(_Stream.CLOTHES))
         if config.room:
             shapes += draw_room(
@@ -241,8 +240,7 @@ class Scene:
         self._data = mujoco.MjData(self._model.mujoco)
         # Nothing was hit where a geom is -1, which is the last.
         self._labels = np.append(self._model.classes, np.uint16(UNLABELLED))
-        others = [one.body.startswith(PREFIX) for one in self._model.shapes]
-        self._others = np.array([*others, False])
+        self._others = np.array([*(PREFIX in one.body for one in self._model.shapes), False])
         self._palette = Palette(self._model.shapes)
         self._light = _light(self._random(_Stream.LIGHT))
         self._person = np.flatnonzero(self._model.mujoco.geom_group == PERSON_GROUP)
@@ -260,8 +258,7 @@ class Scene:
     def render(
         self, pose: Pose | None, prop: Prop | None, stamp: int, noise: tuple[int, ...]
     ) -> RecordedFrame:
-        """The camera's frame of a pose; None: nobody is there. noise: the seed of the sensor's
-        faults."""
+        """The camera's frame of a pose, or of the empty room. noise: the seed of its faults."""
         self._place(pose, prop, stamp)
         view = self._background.copy()
         centres = self._data.geom_xpos[self._person]
@@ -276,9 +273,9 @@ class Scene:
         c, s = np.cos(self._facing), np.sin(self._facing)
         world = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         self._data.mocap_pos[:] = HIDDEN
-        placed = place(self.body, pose, prop) if pose is not None else {}
-        placed = {name: (world @ spot, world @ turn) for name, (spot, turn) in placed.items()}
-        if self._passer_by is not None and pose is not None:
+        own = place(self.body, pose, prop) if pose is not None else {}
+        placed = {name: (world @ spot, world @ turn) for name, (spot, turn) in own.items()}
+        if self._passer_by is not None and own:
             placed |= self._passer_by.at(stamp / SECOND)
         for name, (position, rotation) in placed.items():
             index = self._model.bodies[name]
@@ -359,6 +356,13 @@ class _View:
 
     def copy(self) -> _View:
         return _View(self.depth.copy(), self.geoms.copy(), self.facing.copy(), self.colour.copy())
+
+
+def _draw_setting(seed: int, config: StudioConfig) -> tuple[Body, float, Viewpoint]:
+    """Who it is, where they look to (radians), and from where they are seen."""
+    body, random = draw_body(_generator(seed, _Stream.BODY)), _generator(seed, _Stream.VIEW)
+    facing = float(np.radians(random.uniform(-config.facing, config.facing)))
+    return body, facing, draw_viewpoint(body, config, random)
 
 
 def draw_viewpoint(body: Body, config: StudioConfig, random: np.random.Generator) -> Viewpoint:

@@ -8,10 +8,11 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from fourd_perception.checkpoint import ModelCard, read_card
 from fourd_perception.errors import InputError, command
@@ -28,6 +29,7 @@ from fourd_perception.evaluation.predictions import write_predictions
 from fourd_perception.evaluation.report import write_page
 from fourd_perception.stream.frame import SECOND
 from fourd_perception.tools.arguments import counting, positive
+from fourd_perception.tools.look_options import add_look_options, given_look, look_config
 from fourd_perception.whole_file import written
 
 _PACKAGES = ("fourd_perception", "torch", "numpy", "rosbags")
@@ -42,8 +44,9 @@ points, the field `label` of the clouds. Without a truth there are predictions a
 The same bags and model give the same predictions, bit for bit."""
 
 
-Live = Callable[[BagResult, Path, int, float, Path], LiveDifference]
-"""Of a result, its model, the stride, the pace and a folder for logs: what is different live."""
+Live = Callable[[BagResult, Path, int, float, Path, Mapping[str, Any]], LiveDifference]
+"""Of a result, its model, the stride, the pace, a folder for logs and parameters that say where to
+look: what is different live."""
 
 
 @command
@@ -61,6 +64,7 @@ def run(live: Live | None) -> int:
     _check_same_task(models)
     bags = _different(arguments.bags)
     notes = read_labels(arguments.labels).strangers(bags) if arguments.labels else []
+    look = look_config(arguments)
     source = BagSource(arguments.points, arguments.depth, arguments.camera_info, arguments.image)
     out: Path = arguments.out
     jobs = [
@@ -72,6 +76,7 @@ def run(live: Live | None) -> int:
             arguments.stride,
             _copy_of(bag, out) if arguments.write_bag and model is models[0] else None,
             max(1, _PICTURES // len(bags)) if model is models[0] else 0,
+            look,
         )
         for model in models
         for bag in bags
@@ -87,7 +92,8 @@ def run(live: Live | None) -> int:
         results = [_with_live(one, live, arguments) for one in results]
     if results:
         notes = [*notes, *(f"not evaluated: {one.reason}" for one in failed.values())]
-        summary = _write(out, models, card, results, against, notes)
+        facts = _facts(models, card, results, given_look(arguments))
+        summary = _write(out, card, facts, results, against, notes)
         print(_last_screen(results, notes, out / "report.html"), file=say)
         if arguments.json:
             print(json.dumps(summary))
@@ -103,21 +109,23 @@ def _with_live(result: BagResult, live: Live | None, arguments: argparse.Namespa
     if live is None:
         raise InputError("--live: run the installed command evaluate_bag, which has the nodes")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    found = live(result, arguments.model, arguments.stride, arguments.live, arguments.out)
+    found = live(
+        result, arguments.model, arguments.stride, arguments.live, arguments.out,
+        given_look(arguments),
+    )  # fmt: skip
     return replace(result, live=found)
 
 
 def _write(
     out: Path,
-    models: Sequence[Path],
     card: ModelCard,
+    facts: Mapping[str, str],
     results: Sequence[BagResult],
     against: Sequence[BagResult],
     notes: Sequence[str],
 ) -> dict[str, object]:
     """Report, figures and predictions; what report.json says."""
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    facts = _facts(models, card, results)
     title = f"{card.name} on {results[0].name}"
     if len(results) > 1:
         title = f"{card.name} on {len(results)} bags"
@@ -131,7 +139,9 @@ def _write(
     return summary
 
 
-def _facts(models: Sequence[Path], card: ModelCard, results: Sequence[BagResult]) -> dict[str, str]:
+def _facts(
+    models: Sequence[Path], card: ModelCard, results: Sequence[BagResult], look: Mapping[str, Any]
+) -> dict[str, str]:
     period = SECOND / card.clip.period
     facts = {
         "bags": ", ".join(str(one.path) for one in results),
@@ -144,6 +154,8 @@ def _facts(models: Sequence[Path], card: ModelCard, results: Sequence[BagResult]
         f"{platform.python_version()}",
         "versions": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
     }
+    if look:
+        facts["where to look"] = ", ".join(f"{name} {value}" for name, value in look.items())
     if len(models) > 1:
         facts["against"] = str(models[1])
     return facts
@@ -244,6 +256,7 @@ def _parser() -> argparse.ArgumentParser:
         "pace, 0.5 is half (default 1)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print report.json at the end")
+    add_look_options(parser)
     return parser
 
 
