@@ -139,7 +139,7 @@ class Look:
                 passed = max(0.0, (self._last - self._learning_since) / SECOND)
             return f"learning background {min(passed, whole):.1f}/{whole:g} s"
         if self._waiting:
-            return f"{len(self._waiting)} frames wait for their transform to {self._target}"
+            return f"frames that wait for their transform to {self._target}: {len(self._waiting)}"
         return ""
 
     def values(self) -> dict[str, str]:
