@@ -160,8 +160,9 @@ class BagFrames:
 
     def _take_static(self, topics: list[str]) -> None:
         """What is wrong with the bag, going through its frames will say."""
+        connections = self._bag.of_topics(topics)
         with contextlib.suppress(Exception):
-            for connection, _, data in self._bag.messages(self._bag.of_topics(topics)):
+            for connection, _, data in self._bag.messages(connections) if connections else ():
                 self._place(connection, self._bag.deserialize(connection, data))
 
     def _place(self, connection: Connection, message: Any) -> None:

@@ -29,7 +29,6 @@ MESSAGE_TYPES = {
     DEPTH_INFO: "sensor_msgs/msg/CameraInfo",
     COLOR: "sensor_msgs/msg/Image",
     COLOR_INFO: "sensor_msgs/msg/CameraInfo",
-    TF: "tf2_msgs/msg/TFMessage",
     TF_STATIC: "tf2_msgs/msg/TFMessage",
 }
 
