@@ -191,7 +191,8 @@ def main() -> int:
             "alone, by the truth; else the room's depth images. Defaults but for: box "
             f"{_BOX} in the room's frame; background_seconds 3, the room being empty for "
             f"{EMPTY_SECONDS:g} s first, but not in never_empty. passer_by: somebody walks behind "
-            "the person. The defaults were tried on seeds 900000 to 900020, not on these. ms: CPU time of a frame of 640 x 480 points",
+            "the person. The defaults were tried on seeds 900000 to 900020, not on these. ms: CPU "
+            "time of a frame of 640 x 480 points",
             seeds=list(seeds),
             figures=figures,
         )

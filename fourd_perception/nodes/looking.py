@@ -1,4 +1,7 @@
-"""Where a node looks: frames on their way from its input to its windows, and their transforms."""
+"""Where a node looks: frames on their way from its input to its windows, and their transforms.
+
+What is left of each frame is published on ~/shown, for whoever sets up a box or a background.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,23 @@ from weakref import WeakKeyDictionary
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
+from sensor_msgs.msg import PointCloud2
 
 from fourd_perception.errors import InputError
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.looking.look import LEARNING, Look, Sight
 from fourd_perception.looking.transforms import TransformBuffer
 from fourd_perception.messages.reading import BadMessage
+from fourd_perception.messages.results import shown_points
 from fourd_perception.messages.transforms import put_message
 from fourd_perception.nodes.faults import Faults
 from fourd_perception.nodes.health import Health, Level
 from fourd_perception.nodes.inputs import InputParameters
+from fourd_perception.nodes.outputs import has_subscribers
 from fourd_perception.stream.frame import Frame
 
 _TRANSFORMS_KEPT = 100  # as tf2's listeners have it
+_SHOWN_DEPTH = 5
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,13 @@ class Looker:
         self._restarts_told = 0
         self._reported: Counter[str] = Counter()
         self._subscriptions: list[Subscription] = []
+        self._shown = node.create_lifecycle_publisher(PointCloud2, "~/shown", _SHOWN_DEPTH)
         if config.crop_frame:
-            self._subscribe(Faults(node.get_logger(), health))
+            try:
+                self._subscribe(Faults(node.get_logger(), health))
+            except InputError:
+                self.destroy()
+                raise
         self.look.warm_up()
 
     def listen(self) -> None:
@@ -78,6 +90,7 @@ class Looker:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
+        self._node.destroy_lifecycle_publisher(self._shown)
 
     def take(self, frame: Frame, arrived: float) -> None:
         """A frame of the input."""
@@ -130,4 +143,6 @@ class Looker:
             self._restarts_told = self.look.restarts
             self._node.get_logger().info(f"looks anew: {self.look.restart_reason}")
         for sight in ready:
+            if has_subscribers(self._shown):
+                self._shown.publish(shown_points(sight.frame))
             self._deliver(sight.frame, self._arrived.pop(sight.of))

@@ -54,6 +54,21 @@ def test_a_node_answers_as_the_core_does_for_the_points_in_range_and_box(make_be
     assert (of, whole) == ("of", "50") and 0 < int(shown) < 50
 
 
+def test_what_the_model_is_shown_can_be_looked_at(make_bench):
+    bench = make_bench(crop_box=BOX)
+    seen = []
+    bench.probe.create_subscription(PointCloud2, "/recognizer/shown", seen.append, 10)
+    bench.activate()
+    bench.until(lambda: bench.recognizer._looker._shown.get_subscription_count())
+    [message] = stream(1)
+    bench.send(message)
+    bench.until(lambda: seen)
+    points = clouds.from_message(message)
+    inside = ((points >= BOX[:3]) & (points <= BOX[3:])).all(axis=1)
+    assert np.array_equal(clouds.from_message(seen[0]), points[inside])
+    assert seen[0].header == message.header
+
+
 def test_it_says_that_it_learns_the_background_and_answers_afterwards(make_bench, model):
     bench = make_bench(background_seconds=1.0, background_voxel=0.05)
     bench.activate()
