@@ -122,6 +122,39 @@ def encoders() -> str:
     return "\n".join(rows)
 
 
+_LOOKS = {
+    "cut_out": "the person cut out, by the truth",
+    "nothing": "the whole room",
+    "box": "`crop_box` around the person's place, in the room's frame",
+    "background": "`background_seconds: 3`",
+    "background_nearest": "`background_seconds: 3`, `person: nearest`",
+}
+
+
+def where_to_look() -> str:
+    """What the studio's models say of whole rooms, by what they are shown of them."""
+    result = json.loads((ROOT / "results" / "where_to_look.json").read_text(encoding="utf-8"))
+    found = result["figures"]
+    rows = [
+        "| what is shown | windows | frames | windows, somebody walks behind | frames, likewise "
+        "| ms a frame of 640x480 |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, text in _LOOKS.items():
+        columns = [
+            found.get(f"{kind}_{name}{end}") for end in ("", "_passer_by")
+            for kind in ("windows", "frames")
+        ] + [found.get(f"{name}_frame_p50_ms")]  # fmt: skip
+        cells = ("" if value is None else _number(value) for value in columns)
+        rows.append(f"| {text} | {' | '.join(cells)} |")
+    absorbed = [found[f"{kind}_background_nearest_never_empty"] for kind in ("windows", "frames")]
+    return "\n".join(rows) + (
+        f"\n\n{len(result['seeds'])} people and rooms; `studio.safetensors` on windows, "
+        "`studio_actions.safetensors` on frames. With the person in view while the background is "
+        f"learnt, the last row falls to {_number(absorbed[0])} and {_number(absorbed[1])}."
+    )
+
+
 def parameters() -> str:
     """The recognizer's parameters."""
     return markdown_table(RecognizerParameters)
@@ -139,6 +172,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "models": models,
     "parameters": parameters,
     "segmenter_parameters": segmenter_parameters,
+    "where_to_look": where_to_look,
 }
 
 
