@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_perception.looking.config import LookConfig
-from fourd_perception.looking.voxels import VoxelTable, sort_into_voxels
+from fourd_perception.looking.voxels import VoxelTable, pack, sort_into_voxels, unpack
 from fourd_perception.stream.frame import SECOND, Frame
 
 _LOOKS = 15
@@ -141,8 +141,9 @@ class VoxelBackground:
             self._looks.append(table.coordinates)
         if not self._learning.done(frame.stamp):
             return
-        cubes, counts = np.unique(np.concatenate(self._looks), axis=0, return_counts=True)
-        self._table = VoxelTable.of(self._grown(cubes[counts >= _OCCUPIED * len(self._looks)]))
+        keys, counts = np.unique(pack(np.concatenate(self._looks)), return_counts=True)
+        often = keys[counts >= _OCCUPIED * len(self._looks)]
+        self._table = VoxelTable.of(self._grown(unpack(often)))
         self._looks = []
         self.learnt = True
 
@@ -158,13 +159,14 @@ class VoxelBackground:
         ranges = np.linalg.norm((cubes + 0.5) * size, axis=1)
         margins = config.background_margin + config.background_noise * ranges**2
         reach = np.ceil(margins / size).astype(np.int64)
-        grown = [cubes]
+        grown = []
         for steps in np.unique(reach).tolist():
-            around = np.arange(-steps, steps + 1)
-            offsets = np.stack(np.meshgrid(around, around, around), -1).reshape(-1, 3)
-            spread = cubes[reach == steps][:, None] + offsets
-            grown.append(np.unique(spread.reshape(-1, 3), axis=0))
-        return np.unique(np.concatenate(grown), axis=0)
+            keys = pack(cubes[reach == steps])
+            for axis in np.eye(3, dtype=np.int64):  # a cube of cubes, one side after the other
+                shifts = [pack(unpack(keys) + step * axis) for step in range(-steps, steps + 1)]
+                keys = np.unique(np.concatenate(shifts))
+            grown.append(keys)
+        return unpack(np.unique(np.concatenate(grown))) if grown else cubes
 
 
 @numba.njit(cache=True, nogil=True)

@@ -58,6 +58,18 @@ def sort_into_voxels(
     return VoxelTable(keys, numbers, coordinates[:count].copy()), of_points
 
 
+def pack(coordinates: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(V, 3) -> (V,): one number for each cube, which sorts many times faster than three."""
+    x, y, z = (coordinates + FARTHEST).T
+    return (x << 42) | (y << 21) | z
+
+
+def unpack(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The inverse of `pack`: (V,) -> (V, 3)."""
+    last = (1 << 21) - 1
+    return np.stack((keys >> 42, (keys >> 21) & last, keys & last), axis=1) - FARTHEST
+
+
 def _empty_table(entries: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Room for twice as many, so that searches stay short."""
     slots = 1 << max(4, int(2 * entries).bit_length())

@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from fourd_perception.looking.bodies import find_bodies
-from fourd_perception.looking.voxels import VoxelTable, sort_into_voxels
+from fourd_perception.looking.voxels import VoxelTable, pack, sort_into_voxels, unpack
 
 clouds = st.builds(
     lambda seed, count, spread: (
@@ -86,3 +86,11 @@ def test_a_table_knows_its_cubes_and_no_others(known, asked, size):
     for made in (table, VoxelTable.of(table.coordinates)):
         assert made.contain(asked, np.ones(len(asked), bool), size).tolist() == wanted
     assert not table.contain(known, np.zeros(len(known), bool), size).any()
+
+
+@given(st.lists(st.tuples(*(st.integers(-(2**20), 2**20 - 1) for _ in range(3)))))
+def test_a_packed_cube_is_unpacked_as_it_was_and_keeps_its_order(cubes):
+    coordinates = np.array(cubes, np.int64).reshape(-1, 3)
+    keys = pack(coordinates)
+    assert unpack(keys).tolist() == coordinates.tolist()
+    assert [cubes[place] for place in np.argsort(keys, kind="stable")] == sorted(cubes)
