@@ -8,7 +8,7 @@ from pathlib import Path
 import bag_cases as cases
 import numpy as np
 import pytest
-from bag_cases import PERIOD, START, Recorded
+from bag_cases import PERIOD, START
 from small_model import save, save_segmenter
 
 from fourd_perception import checkpoint
@@ -25,16 +25,6 @@ OWN = replace(BOX, crop_frame="")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Checkpoint:
     return checkpoint.load(save(tmp_path_factory.mktemp("models") / "a.safetensors"))
-
-
-def ride(topic: str, number: int, x: float) -> Recorded:
-    """Where the optical frame is in the camera's body: turned by nothing, `x` along x."""
-    message = camera.static_transforms(START + number * PERIOD)
-    moved = message.transforms[0].transform
-    moved.translation.x = x
-    moved.rotation.x = moved.rotation.y = moved.rotation.z = 0.0
-    moved.rotation.w = 1.0
-    return Recorded(topic, camera.MESSAGE_TYPES[camera.TF_STATIC], START + number * PERIOD, message)
 
 
 def scores_of(model: checkpoint.Checkpoint, config: LookConfig, shift: float = 0.0) -> np.ndarray:
@@ -60,7 +50,7 @@ def test_the_box_is_the_cores(model, tmp_path: Path) -> None:
 
 def test_static_transforms_hold_wherever_they_are_in_the_bag(model, tmp_path: Path) -> None:
     messages = [cases.cloud(number) for number in range(60)]
-    messages.insert(40, ride(camera.TF_STATIC, 40, 0.0))
+    messages.insert(40, cases.ride(camera.TF_STATIC, 40, 0.0))
     result = evaluate(cases.write(tmp_path / "bag", messages), make_pipeline(model), look=BOX)
     np.testing.assert_array_equal(result.scores, scores_of(model, OWN))
 
@@ -72,7 +62,7 @@ def test_moving_transforms_are_taken_at_each_clouds_stamp_though_they_come_late(
     messages = [cases.cloud(number) for number in range(60)]
     for number in range(60):  # recorded `lag` clouds after their stamps
         moved = replace(
-            ride(camera.TF, number, 0.25 * number), time=START + (number + lag) * PERIOD
+            cases.ride(camera.TF, number, 0.25 * number), time=START + (number + lag) * PERIOD
         )
         messages.append(moved)
     messages.sort(key=lambda one: one.time)
@@ -83,8 +73,8 @@ def test_moving_transforms_are_taken_at_each_clouds_stamp_though_they_come_late(
 
 def test_clouds_without_a_transform_are_left_out_and_counted(model, tmp_path: Path) -> None:
     messages = [cases.cloud(number) for number in range(60)]
-    messages.insert(20, ride(camera.TF, 20, 0.0))
-    messages.insert(61, ride(camera.TF, 59, 0.0))
+    messages.insert(20, cases.ride(camera.TF, 20, 0.0))
+    messages.insert(61, cases.ride(camera.TF, 59, 0.0))
     result = evaluate(cases.write(tmp_path / "bag", messages), make_pipeline(model), look=BOX)
     left_out = {note.split(": ")[2]: int(note.split()[1]) for note in result.notes[:2]}
     assert left_out == {  # at 30 Hz six wait for 0.2 s
@@ -97,8 +87,8 @@ def test_clouds_without_a_transform_are_left_out_and_counted(model, tmp_path: Pa
 
 def test_a_transform_that_is_none_is_counted(model, tmp_path: Path) -> None:
     messages = [cases.cloud(number) for number in range(60)]
-    bad = ride(camera.TF, 5, float("nan"))
-    messages[5:5] = [ride(camera.TF_STATIC, 0, 0.0), bad]
+    bad = cases.ride(camera.TF, 5, float("nan"))
+    messages[5:5] = [cases.ride(camera.TF_STATIC, 0, 0.0), bad]
     result = evaluate(cases.write(tmp_path / "bag", messages), make_pipeline(model), look=BOX)
     assert any("bad transform" in note for note in result.notes)
 

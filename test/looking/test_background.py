@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from looking.rooms import CAMERA, WALL, frame, put_body, wall
+from rooms import CAMERA, WALL, frame, put_body, wall
 
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.looking.look import LEARNING, Look

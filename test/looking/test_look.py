@@ -9,7 +9,7 @@ import pytest
 import small_model
 from hypothesis import given
 from hypothesis import strategies as st
-from looking.rooms import START, frame, moment, put_body, wall
+from rooms import START, frame, moment, put_body, wall
 
 from fourd_perception import checkpoint
 from fourd_perception.looking.config import LookConfig

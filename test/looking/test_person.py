@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from looking.rooms import frame, put_body
+from rooms import frame, put_body
 
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.looking.look import Look
