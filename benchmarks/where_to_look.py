@@ -37,7 +37,7 @@ from fourd_perception.recordings.bag_writer import BagContent, start_stamp, writ
 from fourd_perception.stream.frame import Frame
 from fourd_perception.tools.arguments import counting
 
-RATE = 15.0
+RATE = 7.5
 EMPTY_SECONDS = 4.0
 _STRIDE = 4
 """Frames of the models' 7.5 Hz from one answer to the next."""
@@ -209,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--action-model", type=Path, default=Path("models/studio_actions.safetensors"),
         metavar="FILE", help="(default: %(default)s)")  # fmt: skip
     add("--seed", type=int, default=studio_seeds.TEST, help="the first (default: %(default)s)")
-    add("--count", type=counting, default=6, help="how many seeds (default: %(default)s)")
+    add("--count", type=counting, default=5, help="how many seeds (default: %(default)s)")
     add("--frames", type=counting, default=150, help="to measure (default: %(default)s)")
     add("--threads", type=counting, default=2, help="(default 2)")
     add("--results", help="write the figures to this file, see results/")
