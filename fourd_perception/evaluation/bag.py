@@ -241,7 +241,7 @@ class _Run:
     def finish(self) -> None:
         """Frames that waited for a transform until the end."""
         if self.look is not None:
-            self._see(self.look.finish())
+            self._see(self.look.poll(last=True))
 
     def left_out(self, path: Path) -> list[str]:
         """A line on each reason for which frames were not shown to the model."""

@@ -99,15 +99,15 @@ class Look:
         self._waiting.append(frame)
         return self.poll()
 
-    def poll(self) -> list[Sight]:
-        """What is ready, after transforms have come."""
+    def poll(self, *, last: bool = False) -> list[Sight]:
+        """What is ready, after transforms have come. last: nothing more will come."""
         ready = []
         while self._waiting:
             frame = self._waiting[0]
             try:
                 to_box = self._to_box(frame)
             except NoTransform as error:
-                if error.later and self._may_wait(frame):
+                if error.later and not last and self._may_wait(frame):
                     break
                 self._waiting.popleft()
                 self._skip(error.reason, str(error))
@@ -116,17 +116,6 @@ class Look:
             seen = self._see(frame, to_box)
             if seen is not None:
                 ready.append(Sight(seen, frame))
-        return ready
-
-    def finish(self) -> list[Sight]:
-        """What is ready at the end of a stream; what waits still is left out."""
-        ready = self.poll()
-        for frame in self._waiting:
-            try:
-                self._to_box(frame)
-            except NoTransform as error:
-                self._skip(error.reason, str(error))
-        self._waiting.clear()
         return ready
 
     @property

@@ -61,7 +61,7 @@ def test_without_a_transform_frames_are_left_out_counted_and_never_taken_as_they
     ready = [look.push(one(number, (0, 0, 1))) for number in range(20)]
     assert ready == [[]] * 20
     assert look.skipped == {"no transform from camera to base": 17}  # three wait: 0.2 s at 10 Hz
-    assert look.finish() == []
+    assert look.poll(last=True) == []
     [line] = look.said()
     assert line == (
         "20 frames left out: no transform from camera to base: camera and base are not connected "
@@ -110,7 +110,7 @@ def test_frames_come_out_in_order_once_and_all_are_accounted_for(stamps, transfo
         if number < len(transforms):
             buffer.put("base", "camera", moment(transforms[number]), (0, 0, 0), STILL)
             out += look.poll()
-    out += look.finish()
+    out += look.poll(last=True)
     assert len(out) + look.skipped.total() == len(stamps)
     window = SlidingWindow(ClipConfig(frames=2, frame_step=1, rate=10.0))
     sides = sides_of_jumps(stamps)
