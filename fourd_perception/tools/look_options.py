@@ -22,7 +22,7 @@ def add_look_options(parser: argparse.ArgumentParser) -> None:
         numbers = isinstance(entry.default, tuple)
         group.add_argument(
             f"--{entry.name.replace('_', '-')}", dest=entry.name, help=meaning,
-            metavar=entry.name.rpartition("_")[2].upper(),
+            metavar=("X", "Y", "Z") * 2 if numbers else entry.name.rpartition("_")[2].upper(),
             type=float if numbers or entry.type is float else str,
             nargs=len(entry.default) if numbers else None,
         )  # fmt: skip
