@@ -73,9 +73,10 @@ class BagResult:
 
     session: its clouds, truth and answers; of a model that labels points there are none, but
     `frames`. scores: (N, K) float32 of the answers. recorded: (N,) int64 nanoseconds, when the
-    cloud that an answer speaks of was. points: (K, K + 1) counts as `label_confusion` gives them,
-    or None where the clouds bring no truth. notes: a line each on what was wrong with the bag.
-    live: what the live node said otherwise, where it was asked.
+    cloud that an answer speaks of was. due: (N,) int64, of every answer the number, from 1, of the
+    message with which its window was complete. points: (K, K + 1) counts as `label_confusion` gives
+    them, or None where the clouds bring no truth. notes: a line each on what was wrong with the
+    bag. live: what the live node said otherwise, where it was asked.
     """
 
     path: Path
@@ -84,6 +85,7 @@ class BagResult:
     session: Session
     scores: NDArray[np.float32]
     recorded: NDArray[np.int64]
+    due: NDArray[np.int64]
     frames: tuple[LabelledFrame, ...]
     points: NDArray[np.int64] | None
     stages: Stages
@@ -157,7 +159,7 @@ def evaluate(
         frames = BagFrames(bag, source, tap)
         started = time.perf_counter()
         for one in frames:
-            run.take(one)
+            run.take(one, frames.messages)
             if progress:
                 progress((one.recorded - bag.start_time) / SECOND)
         wall = time.perf_counter() - started
@@ -200,6 +202,7 @@ class _Run:
     windows: int = 0
     stamps: array[int] = field(default_factory=lambda: array("q"))
     recorded: array[int] = field(default_factory=lambda: array("q"))
+    due: array[int] = field(default_factory=lambda: array("q"))
     answers: list[Answer] = field(default_factory=list)
     scores: list[NDArray[np.float32]] = field(default_factory=list)
     frames: list[LabelledFrame] = field(default_factory=list)
@@ -216,8 +219,8 @@ class _Run:
         self._when: dict[int, int] = {}
         self._sampled_ms = self.pipeline.sampling_ms
 
-    def take(self, read: BagFrame) -> None:
-        """A frame through the pipeline."""
+    def take(self, read: BagFrame, number: int) -> None:
+        """A frame through the pipeline. number: of its message."""
         self.stamps.append(read.frame.stamp)
         self.read_ms.append(read.read_ms)
         self._when[read.frame.stamp] = read.recorded
@@ -240,6 +243,7 @@ class _Run:
         else:
             for one in result.frames if isinstance(result, FrameActions) else (result,):
                 recorded = self._answer(one)
+        self.due.extend([number] * (len(self.recorded) - len(self.due)))
         if self.on_result:
             self.on_result(result, recorded)
 
@@ -268,6 +272,7 @@ class _Run:
             ),
             scores=np.array(self.scores, np.float32).reshape(-1, len(card.classes)),
             recorded=np.array(self.recorded, np.int64),
+            due=np.array(self.due, np.int64),
             frames=tuple(self.frames),
             points=self.points,
             stages=Stages(

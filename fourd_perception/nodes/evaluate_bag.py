@@ -10,16 +10,14 @@ from fourd_perception.evaluation.bag import BagResult
 from fourd_perception.evaluation.live_difference import LiveDifference, Said, difference
 from fourd_perception.nodes.shared_files import shared_file
 from fourd_perception.tools import evaluate_bag
+from fourd_perception.tools.evaluate_bag import Pace
 
 
-def run_live(
-    result: BagResult, model: Path, stride: int, rate: float, logs: Path
-) -> LiveDifference:
+def run_live(result: BagResult, model: Path, stride: int, pace: Pace, logs: Path) -> LiveDifference:
     """Play a result's bag over DDS, with its clock, to the node of its task, and compare.
 
-    stride: as in `make_pipeline`. rate: of the playing, 1 is the recorded pace. logs: an existing
-    folder, for what the processes print. Raises InputError where the bag has no clouds, ROS is not
-    installed, or nothing comes back.
+    stride: as in `make_pipeline`. logs: an existing folder, for what the processes print.
+    Raises InputError where the bag has no clouds, ROS is not installed, or nothing comes back.
     """
     if result.source.points is None:
         raise InputError(
@@ -51,7 +49,8 @@ def run_live(
             Replay(ros, [node], logs, result.source.points) as replay,
         ):
             replay.wait_until_ready()
-            for one in replay.play(result.path, "--clock", "--rate", str(rate)):
+            due = result.due.tolist() if pace.waits else None
+            for one in replay.play(result.path, "--clock", "--rate", str(pace.rate), due=due):
                 if isinstance(one, HeardLabels):
                     what, score = one.digest, 0.0
                 else:

@@ -9,7 +9,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -42,7 +42,16 @@ points, the field `label` of the clouds. Without a truth there are predictions a
 The same bags and model give the same predictions, bit for bit."""
 
 
-Live = Callable[[BagResult, Path, int, float, Path], LiveDifference]
+@dataclass(frozen=True)
+class Pace:
+    """How a bag is played. rate: 1 is as it was recorded. waits: it does not go on before what is
+    due so far has been answered, so that a node which is too slow for the pace skips nothing."""
+
+    rate: float = 1.0
+    waits: bool = False
+
+
+Live = Callable[[BagResult, Path, int, Pace, Path], LiveDifference]
 """Of a result, its model, the stride, the pace and a folder for logs: what is different live."""
 
 
@@ -239,12 +248,16 @@ def _parser() -> argparse.ArgumentParser:
         help="write each bag again, with the predictions as topics, into DIR",
     )  # fmt: skip
     parser.add_argument(
-        "--live", type=positive, nargs="?", const=1.0, metavar="RATE",
+        "--live", type=_pace, nargs="?", const=Pace(), metavar="RATE",
         help="play each bag over DDS to the live node as well, and state the difference; RATE: the "
-        "pace, 0.5 is half (default 1)",
+        "pace, 0.5 is half (default 1), or 'wait': no faster than the node answers",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print report.json at the end")
     return parser
+
+
+def _pace(text: str) -> Pace:
+    return Pace(waits=True) if text == "wait" else Pace(positive(text))
 
 
 if __name__ == "__main__":

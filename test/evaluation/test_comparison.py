@@ -30,8 +30,8 @@ def result(rights: list[list[bool]], name: str = "bag") -> BagResult:
     session = Session("", "", ("a", "b"), tuple(truth), (0,), len(answers), tuple(answers), {})
     empty = np.empty(0, np.float32)
     return BagResult(
-        Path(name), "action_recognition", BagSource(), session, empty, np.empty(0, np.int64), (),
-        None, Stages(empty, empty, empty, 1.0), (),
+        Path(name), "action_recognition", BagSource(), session, empty, np.empty(0, np.int64),
+        np.empty(0, np.int64), (), None, Stages(empty, empty, empty, 1.0), (),
     )  # fmt: skip
 
 
