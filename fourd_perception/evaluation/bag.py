@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 import weakref
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_perception.checkpoint import Checkpoint
+from fourd_perception.checkpoint import Checkpoint, ModelCard
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag_frames import BagFrame, BagFrames, Tap
 from fourd_perception.evaluation.bag_labels import BagTruth
@@ -20,6 +21,7 @@ from fourd_perception.evaluation.bag_source import BagSource, find_source
 from fourd_perception.evaluation.live_difference import LiveDifference, Said, labels_digest
 from fourd_perception.evaluation.metrics import label_confusion, window_truth
 from fourd_perception.evaluation.session import Answer, Picture, Session
+from fourd_perception.parameters import from_mapping
 from fourd_perception.pipeline import (
     ActionPipeline,
     FrameActionConfig,
@@ -118,20 +120,29 @@ class BagResult:
         return replace(self, session=replace(self.session, pictures=tuple(pictures)))
 
 
-def make_pipeline(checkpoint: Checkpoint, stride: int = 0) -> Pipeline:
-    """The pipeline of the checkpoint's task, as its node has it. stride: 0 for the node's own.
+_PIPELINES: dict[str, tuple[Callable[[Checkpoint, Any], Pipeline], type[PipelineConfig]]] = {
+    "action_recognition": (ActionPipeline, PipelineConfig),
+    "action_segmentation": (FrameActionPipeline, FrameActionConfig),
+    "semantic_segmentation": (SegmentationPipeline, SegmentationConfig),
+}
 
-    Raises InputError on a model of another task.
+
+def settings_of(card: ModelCard) -> type[PipelineConfig]:
+    """The settings of the pipeline that runs a model. Raises InputError where none does."""
+    if card.task not in _PIPELINES:
+        raise InputError(f"{card.name}: nothing here runs a model for the task '{card.task}'")
+    return _PIPELINES[card.task][1]
+
+
+def make_pipeline(checkpoint: Checkpoint, settings: Mapping[str, Any] | None = None) -> Pipeline:
+    """The pipeline of the checkpoint's task, as its node has it. settings: other values of its
+    parameters, by their names.
+
+    Raises InputError on a model of another task, and on settings that it does not have.
     """
-    given = {"stride": stride} if stride else {}
-    task = checkpoint.card.task
-    if task == "action_recognition":
-        return ActionPipeline(checkpoint, PipelineConfig(**given))
-    if task == "action_segmentation":
-        return FrameActionPipeline(checkpoint, FrameActionConfig(**given))
-    if task == "semantic_segmentation":
-        return SegmentationPipeline(checkpoint, SegmentationConfig(**given))
-    raise InputError(f"{checkpoint.card.name}: nothing here runs a model for the task '{task}'")
+    card = checkpoint.card
+    config = from_mapping(settings_of(card), settings or {}, f"{card.name} ({card.task})")
+    return _PIPELINES[card.task][0](checkpoint, config)
 
 
 def evaluate(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,15 @@ _STEP = 0.5
 
 @dataclass(frozen=True)
 class BagJob:
-    """One bag and one model. labels: a CSV; without it a bag's own truth.csv is taken. stride: 0
-    for the node's own. write_to: a folder for a copy of the bag with the predictions, or None.
-    pictures: how many of the hardest moments."""
+    """One bag and one model. labels: a CSV; without it a bag's own truth.csv is taken. settings: as
+    `make_pipeline` has them. write_to: a folder for a copy of the bag with the predictions, or
+    None. pictures: how many of the hardest moments."""
 
     bag: Path
     model: Path
     source: BagSource
     labels: Path | None = None
-    stride: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
     write_to: Path | None = None
     pictures: int = 8
 
@@ -66,7 +66,7 @@ def run_job(job: BagJob, progress: Callable[[float], None] | None = None) -> Out
     """Evaluate a bag: predictions, truth where there is any, pictures of the hardest moments."""
     try:
         loaded = checkpoint.load(job.model)
-        pipeline = make_pipeline(loaded, job.stride)
+        pipeline = make_pipeline(loaded, job.settings)
         if loaded.card.task == "semantic_segmentation":
             check_point_classes(job.bag, loaded.card)
         with ExitStack() as stack:

@@ -227,8 +227,8 @@ def quality(connection: Connection) -> QoSProfile:
 
     Where the bag does not say, reliable, which fits every subscriber. /tf_static is latched.
     """
-    assert isinstance(connection.ext, ConnectionExtRosbag2)
-    offered = connection.ext.offered_qos_profiles
+    ext = connection.ext
+    offered = ext.offered_qos_profiles if isinstance(ext, ConnectionExtRosbag2) else []
     best_effort = bool(offered) and all(
         one.reliability == QosReliability.BEST_EFFORT for one in offered
     )

@@ -18,6 +18,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from fourd_perception.errors import InputError
 from fourd_perception.nodes.listener import HeardClasses, HeardLabels, Listener
@@ -75,6 +76,24 @@ class Signals:
 
 
 @dataclass(frozen=True)
+class Played:
+    """What is played of a bag: its clouds, or depth images and their camera_info.
+
+    frames, camera_info: topics; None with clouds. first_info: of the bag's first CameraInfo the
+    CDR, sent from the beginning, as by a driver that runs already.
+    """
+
+    frames: str = camera.POINTS
+    camera_info: str | None = None
+    first_info: bytes = b""
+
+    @property
+    def topics(self) -> list[str]:
+        """All of them."""
+        return [self.frames, *([self.camera_info] if self.camera_info else [])]
+
+
+@dataclass(frozen=True)
 class Started:
     """A node that is started: `recognizer` or `segmenter`, and its parameters.
 
@@ -85,13 +104,16 @@ class Started:
     parameters: Mapping[str, object]
     label_topics: tuple[str, ...]
 
-    def arguments(self, cloud_topic: str) -> list[str]:
+    def arguments(self, played: Played) -> list[str]:
         """Its module and command line."""
-        given = {"autostart": True, "top_k": 0, **self.parameters}
+        depth = played.camera_info is not None
+        given = {"autostart": True, "top_k": 0, "use_depth": depth, **self.parameters}
         told = [("-p", f"{key}:={_as_yaml(value)}") for key, value in given.items()]
+        names = ["depth", "camera_info"] if depth else ["points"]
+        told += [("-r", f"{name}:={topic}") for name, topic in zip(names, played.topics)]
         return [
             f"fourd_perception.nodes.{self.name}", "--ros-args",
-            "-r", f"points:={cloud_topic}", *(word for pair in told for word in pair),
+            *(word for pair in told for word in pair),
         ]  # fmt: skip
 
 
@@ -120,14 +142,14 @@ class Replay:
         context: Context,
         nodes: Sequence[Started],
         logs: Path,
-        cloud_topic: str = camera.POINTS,
+        played: Played | None = None,
     ) -> None:
         """context: of `private_ros`. logs: an existing folder, for what the processes print.
-        cloud_topic: of the bags, which is all that is played."""
+        played: topics of the bags; None: the clouds that `make_bag` writes."""
         self._context = context
         self._nodes = nodes
         self._logs = logs
-        self._cloud_topic = cloud_topic
+        self._played = played or Played()
         self._stack = contextlib.ExitStack()
         self._signals = Signals()
         self._executor = SingleThreadedExecutor(context=context)
@@ -136,12 +158,13 @@ class Replay:
     def __enter__(self) -> Replay:
         self._stack.enter_context(self._signals)
         names = [node.name for node in self._nodes]
-        self._listener = Listener(self._cloud_topic, names, context=self._context)
+        kind = Image if self._played.camera_info else PointCloud2
+        self._listener = Listener(self._played.frames, names, kind, context=self._context)
         self._stack.callback(self._listener.destroy_node)
         self._executor.add_node(self._listener)
         self._stack.callback(self._executor.shutdown)
         for node in self._nodes:
-            process = _process(node.arguments(self._cloud_topic), self._log(node.name))
+            process = _process(node.arguments(self._played), self._log(node.name))
             self._running[node.name] = self._stack.enter_context(process)
         return self
 
@@ -167,8 +190,14 @@ class Replay:
                     self._log(self._nodes[-1].name),
                 )
         until = time.monotonic() + _DISCOVERY
+        info = self._played.camera_info
+        publisher = self._listener.create_publisher(CameraInfo, info, 1) if info else None
         while time.monotonic() < until:
+            if publisher is not None:
+                publisher.publish(self._played.first_info)
             self._spin("ended")
+        if publisher is not None:
+            self._listener.destroy_publisher(publisher)
 
     def play(
         self, bag: Path, *options: str, due: Sequence[int] | None = None
@@ -182,11 +211,11 @@ class Replay:
         """
         tables = [topic for node in self._nodes for topic in node.label_topics]
         command = [
-            "fourd_perception.nodes.play_bag", str(bag), "--topics", self._cloud_topic, *options,
-            "--wait-for", self._cloud_topic, *tables,
+            "fourd_perception.nodes.play_bag", str(bag), "--topics", *self._played.topics,
+            *options, "--wait-for", self._played.frames, *tables,
             "--subscribers", str(1 + len(self._nodes)),  # we are one
         ]  # fmt: skip
-        command += [] if due is None else ["--step", self._cloud_topic]
+        command += [] if due is None else ["--step", self._played.frames]
         log = self._log("play_bag")
         answered = 0
         with _process(command, log, stdin=subprocess.PIPE) as player:

@@ -68,6 +68,41 @@ def test_without_labels_there_are_predictions(run, model: Path, tmp_path: Path) 
     assert "evaluate_bag kitchen --model" in page and "no truth" in page
 
 
+def test_the_segmenters_settings_are_options(run, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "room")
+    model = small_model.save_segmenter(tmp_path / "model.safetensors")  # shown 32 of 60 points
+
+    def unlabelled(*options: object) -> list[int]:
+        code, _, err = run("room", "--model", model, *options)
+        assert code == 0, err
+        said = rows(tmp_path / "out/evaluate_bag/predictions.csv")
+        return [int(one["no label"]) for one in said]
+
+    assert set(unlabelled("--max-distance", 1000)) == {0}
+    assert set(unlabelled("--max-distance", 0)) == {60 - 32}
+    few = unlabelled("--max-distance", 0, "--sample-points", 60, "--stride", 2)
+    assert set(few) == {0}  # all of them are shown
+    assert len(few) < len(unlabelled())
+    page = (tmp_path / "out/evaluate_bag/report.html").read_text()
+    assert "max_distance" not in page
+    unlabelled("--max-distance", 0.25)
+    page = (tmp_path / "out/evaluate_bag/report.html").read_text()
+    assert "max_distance 0.25" in page
+
+
+def test_a_setting_that_the_model_has_not_is_refused(run, model: Path, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "room")
+    code, _, err = run("room", "--model", model, "--max-distance", 0.3)
+    assert code == 2
+    assert err == (
+        "evaluate_bag: --max-distance: small is a model for action_recognition, which has no such "
+        "setting; leave it out\n"
+    )
+    for given in ("65537", "many"):
+        with pytest.raises(SystemExit, match="2"):
+            run("room", "--model", model, "--sample-points", given)
+
+
 def test_with_labels_it_scores(run, model: Path, tmp_path: Path) -> None:
     cases.clouds(tmp_path / "kitchen")
     labels(tmp_path / "labels.csv", "kitchen,0,1,wave", "kitchen,1.25,2,kik", "hall,0,1,wave")
