@@ -59,7 +59,8 @@ class Stages:
 class LabelledFrame:
     """How a frame's points were labelled. recorded: nanoseconds. counts: points of each class, and
     at the end those without a label. right, judged: of the points whose truth is known. digest: of
-    the labels, see `labels_digest`."""
+    the labels, see `labels_digest`. by_class: of every class the judged points that are right,
+    those that are of it, and those that are said to be."""
 
     stamp: int
     recorded: int
@@ -67,6 +68,7 @@ class LabelledFrame:
     right: int
     judged: int
     digest: str
+    by_class: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,6 +317,7 @@ class _Run:
         classes = len(self.pipeline.card.classes)
         recorded, truth = self._when[said.stamp], self._truth.get(said.frame)
         right = judged = 0
+        by_class: tuple[tuple[int, int, int], ...] = ()
         if truth is not None:
             strange = ((truth < 0) | (truth >= classes)) & ~np.isin(truth, _IGNORED)
             self.strange_labels += int(strange.sum())
@@ -323,6 +326,8 @@ class _Run:
                 ignore=_IGNORED,
             )  # fmt: skip
             right, judged = int(np.trace(counts)), int(counts.sum())
+            hits, are, said_to_be = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+            by_class = tuple(zip(hits.tolist(), are.tolist(), said_to_be.tolist()))
             self.points = counts if self.points is None else self.points + counts
         counted = np.bincount(np.minimum(said.labels, classes), minlength=classes + 1)
         self.frames.append(
@@ -333,6 +338,7 @@ class _Run:
                 right,
                 judged,
                 labels_digest(said.labels),
+                by_class,
             )
         )
         self.recorded.append(recorded)

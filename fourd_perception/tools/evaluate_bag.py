@@ -74,7 +74,7 @@ def run(live: Live | None) -> int:
     say = sys.stderr if arguments.json else sys.stdout  # stdout is for the script that listens
     card = read_card(arguments.model)
     models = [arguments.model, *([arguments.against] if arguments.against else [])]
-    _check_same_task(models)
+    _check_comparable(models)
     bags = _different(arguments.bags)
     notes = read_labels(arguments.labels).strangers(bags) if arguments.labels else []
     source = BagSource(arguments.points, arguments.depth, arguments.camera_info, arguments.image)
@@ -201,12 +201,17 @@ def _others(failed: int, evaluated: int) -> str:
     return more + (f" ({evaluated} bags were evaluated)" if evaluated else "")
 
 
-def _check_same_task(models: Sequence[Path]) -> None:
-    tasks = [read_card(model).task for model in models]
-    if len(models) > 1 and (tasks[0] != tasks[1] or tasks[0] == "semantic_segmentation"):
+def _check_comparable(models: Sequence[Path]) -> None:
+    cards = [read_card(model) for model in models]
+    tasks = [card.task for card in cards]
+    if len(set(tasks)) > 1:
         raise InputError(
-            f"--against {models[1]}: expected two models of actions with one task; "
-            f"got {tasks[0]} and {tasks[1]}"
+            f"--against {models[1]}: expected two models of one task; got {tasks[0]} and {tasks[1]}"
+        )
+    if tasks[0] == "semantic_segmentation" and cards[0].classes != cards[-1].classes:
+        raise InputError(
+            f"--against {models[1]}: labels points as {', '.join(cards[1].classes)}; {models[0]} "
+            f"as {', '.join(cards[0].classes)}: expected the same classes"
         )
 
 

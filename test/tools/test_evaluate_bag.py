@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import small_model
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
 
 import bag_cases as cases
 
+from fourd_perception import checkpoint
+from fourd_perception.evaluation.bag import evaluate, make_pipeline
 from fourd_perception.recordings.bag_reader import open_bag
 from fourd_perception.tools import evaluate_bag
 
@@ -216,7 +220,48 @@ def test_two_models(run, model: Path, tmp_path: Path) -> None:
     assert "No difference is shown on these bags" in (folder / "report.html").read_text()
     frames = small_model.save_frame_model(tmp_path / "frames.safetensors")
     code, _, err = run("kitchen", "--model", model, "--against", frames)
-    assert code == 2 and "expected two models of actions with one task" in err
+    assert code == 2 and "expected two models of one task" in err
+
+
+def test_two_models_of_points_are_compared_over_stretches(run, tmp_path: Path) -> None:
+    """320 frames at 30 Hz, ten seconds: the truth is what the first says, so its IoU is 100."""
+    first = small_model.save_segmenter(tmp_path / "first.safetensors")
+    plain = cases.clouds(tmp_path / "plain", 320)
+    pipeline, said = make_pipeline(checkpoint.load(first), {"max_distance": 1000.0}), {}
+    evaluate(plain, pipeline, on_result=lambda one, _: said.setdefault(one.stamp, one.labels))
+    cases.write(
+        tmp_path / "room",
+        [cases.cloud(number, labels=said.get(cases.cloud(number).time)) for number in range(320)],
+    )
+    card = small_model.card().classes
+    second = tmp_path / "second.safetensors"
+    loaded = checkpoint.load(first)
+    with torch.no_grad():
+        for one in loaded.model.parameters():
+            one += 0.5 * torch.randn_like(one)
+    checkpoint.save(second, loaded.model, replace(loaded.card, name="second"))
+    code, out, err = run(
+        "room", "--model", first, "--against", second, "--max-distance", 1000, "--json"
+    )
+    assert code == 0, err
+    summary = json.loads(out)
+    found, gap = summary["comparison"], 100 - summary["against"]["mean_iou"]
+    assert summary["figures"]["mean_iou"] == 100 and gap > 0.5
+    assert found["difference"] == pytest.approx(gap, abs=0.02)
+    assert found["frames"] == len(said) and found["stretches"] == 6
+    assert 0 < found["low"] <= found["difference"] <= found["high"]
+    page = (tmp_path / "out/evaluate_bag/report.html").read_text()
+    assert "The first is better on these bags: mean IoU differs by" in page
+    assert "over 6 stretches of two seconds" in page
+    short = cases.write(
+        tmp_path / "short",
+        [cases.cloud(number, labels=said.get(cases.cloud(number).time)) for number in range(100)],
+    )
+    _, _, err = run(short, "--model", first, "--against", second, "--json")
+    assert "stretches of two seconds that is too little to say which is better" in err
+    other = small_model.save_segmenter(tmp_path / "other.safetensors", classes=("a", "b", "c"))
+    code, _, err = run("room", "--model", first, "--against", other)
+    assert code == 2 and f"labels points as a, b, c; {first} as {', '.join(card)}" in err
 
 
 def test_a_bag_that_fails_does_not_stop_the_others(run, model: Path, tmp_path: Path) -> None:
