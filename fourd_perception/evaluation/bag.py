@@ -104,6 +104,12 @@ class BagResult:
         return [Said(one.stamp, one.label or "", one.score) for one in self.session.answers]
 
     @property
+    def delay(self) -> int:
+        """Nanoseconds from a cloud's stamp to its recording, their median."""
+        stamps = [one.stamp for one in self.frames or self.session.answers]
+        return round(float(np.median(self.recorded - np.array(stamps, np.int64))))
+
+    @property
     def name(self) -> str:
         """The bag's own name."""
         return self.path.name

@@ -44,8 +44,9 @@ _SHOWN_NOTES = 12
 _EPILOG = """\
 A bag is a rosbag2 (a folder, a .mcap or a .db3 file) or a ROS 1 .bag. Its clouds, or its depth
 images, are found by their type. The truth is a CSV with the columns bag,start,end,label (seconds on
-the clock of the stamps, or from the bag's first cloud on), or a truth.csv in the bag's folder; of
-points, the field `label` of the clouds. Without a truth there are predictions and no scores.
+the clock of the stamps, or from the bag's first cloud on), or a truth.csv in the bag's folder, or a
+topic of the bag (--labels-topic); of points, the field `label` of the clouds. Without a truth there
+are predictions and no scores.
 The same bags and model give the same predictions, bit for bit."""
 
 
@@ -86,6 +87,7 @@ def run(live: Live | None) -> int:
             model,
             source,
             arguments.labels,
+            arguments.labels_topic,
             settings,
             _copy_of(bag, out) if arguments.write_bag and model is models[0] else None,
             max(1, _PICTURES // len(bags)) if model is models[0] else 0,
@@ -243,7 +245,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--against", type=Path, metavar="FILE", help="another checkpoint, to compare with"
     )
-    parser.add_argument("--labels", type=Path, metavar="CSV", help="the truth: what is done when")
+    truth = parser.add_mutually_exclusive_group()
+    truth.add_argument("--labels", type=Path, metavar="CSV", help="the truth: what is done when")
+    truth.add_argument(
+        "--labels-topic", metavar="TOPIC",
+        help="the truth as a topic of the bag: a std_msgs/String, or a vision_msgs/Classification, "
+        "whose label holds until another one comes; an empty one ends it",
+    )  # fmt: skip
     parser.add_argument("--points", metavar="TOPIC", help="the clouds, where there are several")
     parser.add_argument("--depth", metavar="TOPIC", help="depth images in place of clouds")
     parser.add_argument(

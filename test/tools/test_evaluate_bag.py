@@ -20,7 +20,9 @@ import bag_cases as cases
 
 from fourd_perception import checkpoint
 from fourd_perception.evaluation.bag import evaluate, make_pipeline
+from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.bag_reader import open_bag
+from fourd_perception.stream.frame import SECOND
 from fourd_perception.tools import evaluate_bag
 
 
@@ -274,6 +276,88 @@ def test_a_bag_that_fails_does_not_stop_the_others(run, model: Path, tmp_path: P
         "file; 1 other bags failed too (1 bags were evaluated)\n"
     )
     assert "not evaluated: short: 3 clouds" in out
+
+
+def test_the_truth_may_be_a_topic(run, model: Path, tmp_path: Path) -> None:
+    """120 clouds, four seconds. What is said with cloud 30 holds until cloud 75, and so on; clouds
+    are recorded a tenth of a second after their stamps, and so are the texts, which have none."""
+    late = SECOND // 10
+
+    def recorded(one: cases.Recorded) -> cases.Recorded:
+        return replace(one, time=one.time + late)
+
+    def said(number: int, text: str) -> cases.Recorded:
+        message = camera.make("std_msgs/msg/String", data=text)
+        time = cases.START + number * cases.PERIOD
+        return recorded(cases.Recorded("/annotation", "std_msgs/msg/String", time, message))
+
+    texts = [said(-20, "idle"), said(-10, " wave "), said(15, "1"), said(30, ""), said(45, "kick"),
+             said(60, "jump"), said(75, "kick"), said(90, "wave"), said(90, "idle")]  # fmt: skip
+    clouds = [recorded(cases.cloud(number)) for number in range(120)]
+    cases.write(tmp_path / "kitchen", sorted([*clouds, *texts], key=lambda one: one.time))
+    code, out, err = run(
+        "kitchen", "--model", model, "--labels-topic", "/annotation", "--stride", 1, "--json"
+    )
+    assert code == 0, err
+    truth = {}
+    for one in rows(tmp_path / "out/evaluate_bag/predictions.csv"):
+        start, end = (
+            round((float(one[name]) - cases.START / SECOND) * 30) for name in ("start", "stamp")
+        )
+        truth[start, end] = one["truth"]
+    spans = {"wave": (0, 30), "kick": (45, 60), "kick again": (75, 90), "idle": (90, 120)}
+    expected = {
+        span: next(
+            (name.split()[0] for name, (start, end) in spans.items()
+             if start <= span[0] and span[1] < end), ""
+        )
+        for span in truth
+    }  # fmt: skip
+    assert truth == expected and set(truth.values()) == {"", "wave", "kick", "idle"}
+    notes = json.loads(out)["bags"]["kitchen"]["notes"]
+    assert notes == [
+        "kitchen: /annotation, message 8: 'wave' at the same time as message 9: 'idle', which is "
+        "taken",
+        "kitchen: /annotation, messages 2 and 5: nothing is labelled for 0.5 s between them; not "
+        "judged",
+        "kitchen: /annotation, message 6: the model has no class 'jump' (it knows idle, wave, "
+        "kick); not judged",
+    ]
+
+
+def test_the_truth_may_be_what_another_model_said(run, model: Path, tmp_path: Path) -> None:
+    """A Classification has a stamp: that of the cloud that it speaks of."""
+    cases.clouds(tmp_path / "kitchen")
+    run("kitchen", "--model", model, "--write-bag", "--stride", 1)
+    said = rows(tmp_path / "out/evaluate_bag/predictions.csv")
+    copy = tmp_path / "out/evaluate_bag/kitchen_with_predictions"
+    code, _, err = run(
+        copy, "--model", model, "--labels-topic", "/prediction/action", "--out", "again"
+    )
+    assert code == 0, err
+    stamps, labels_said = ([one[name] for one in said] for name in ("stamp", "label"))
+    for one in rows(tmp_path / "again/predictions.csv"):
+        inside = {label for stamp, label in zip(stamps, labels_said)
+                  if one["start"] <= stamp <= one["stamp"]}  # fmt: skip
+        known = one["start"] >= stamps[0] and len(inside) == 1
+        assert one["truth"] == (inside.pop() if known else "")
+
+
+@pytest.mark.parametrize(
+    ("topic", "message"),
+    [
+        ("/labels", "there is no such topic with messages; of std_msgs/msg/String and "
+         "vision_msgs/msg/Classification there is none"),
+        ("/camera/points", "it is a sensor_msgs/msg/PointCloud2; of"),
+    ],
+)  # fmt: skip
+def test_a_topic_that_is_no_truth(run, model: Path, tmp_path: Path, topic, message) -> None:
+    cases.clouds(tmp_path / "bag")
+    code, out, err = run("bag", "--model", model, "--labels-topic", topic)
+    assert (code, out) == (2, "") and f"bag: --labels-topic {topic}: {message}" in err
+    points = small_model.save_segmenter(tmp_path / "points.safetensors")
+    code, out, err = run("bag", "--model", points, "--labels-topic", topic)
+    assert code == 2 and f"{topic}: says what is done when" in err
 
 
 @pytest.mark.parametrize(
