@@ -55,6 +55,13 @@ class _Trap:
         return (exec, ("raise SystemExit('a pickle was loaded')",))
 
 
+def _claiming(size: int) -> bytes:
+    """A file whose header claims a tensor of so many bytes, and that has none of them."""
+    tensor = {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}
+    header = json.dumps({"a": tensor}).encode()
+    return len(header).to_bytes(8, "little") + header
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -67,6 +74,10 @@ class _Trap:
             "without 'fourd_perception' metadata",
         ),
         (lambda path: save_file({}, path, {"fourd_perception": "{"}), "not JSON"),
+        (lambda path: save_file({}, path, {"fourd_perception": "1" * 5000}), "not JSON"),
+        (lambda path: save_file({}, path, {"fourd_perception": "[" * 99999}), "not JSON"),
+        (lambda path: path.write_bytes(b"\xff" * 7 + b"\x7f{}"), "damaged"),  # a header of 2^63
+        (lambda path: path.write_bytes(_claiming(1 << 40)), "damaged"),
         (lambda path: _rewrite(path, lambda state: state.pop("head.bias")), "'head.bias' is miss"),
         (
             lambda path: _rewrite(path, lambda state: state.update(more=torch.zeros(1))),
