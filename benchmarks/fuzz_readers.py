@@ -275,7 +275,7 @@ def main() -> int:
             "each reader in a process of its own for `seconds_each`, one after the other; broken: "
             "inputs on which it raised another error than its own, returned what the bytes do not "
             f"say, took 20 s, or {_MEMORY_MB} MB",
-            [], figures, beside=True,
+            [], figures,
         )  # fmt: skip
     return 0
 
