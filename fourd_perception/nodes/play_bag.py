@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -33,6 +34,7 @@ from fourd_perception.stream.frame import SECOND
 from fourd_perception.tools.arguments import counting, positive
 
 _NODE = "play_bag"
+_PACKAGE = re.compile(r"[a-z][a-z0-9_]*")
 _CLOCK_HZ = 40.0
 _DEPTH = 10
 _POLL = 0.05
@@ -216,6 +218,8 @@ def _publishers(
 
 def _message_class(name: str) -> Any | None:
     package, _, kind = name.partition("/msg/")
+    if not _PACKAGE.fullmatch(package):  # what a bag says is not to choose what is imported
+        return None
     try:
         return getattr(importlib.import_module(f"{package}.msg"), kind)
     except (ImportError, AttributeError, ValueError, TypeError):  # the last two: damaged names
