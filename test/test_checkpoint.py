@@ -122,6 +122,9 @@ def _enlarge(card):
         (_enlarge, "weights and card disagree"),  # and not: out of memory
         (lambda card: card["preprocess"].update(points=1), "4 frames x 1 points is too small"),
         (lambda card: card["model"]["layers"][0].update(out_channels=10**9), "1 to 65536"),
+        (lambda card: card["clip"].update(frame_step=10**400), "frame_step: expected 1 to 1000"),
+        (lambda card: card.update(classes=["idle", "wave\x1b[2J", "kick"]), "printable characters"),
+        (lambda card: card.update(name="n" * 201), "1 to 200 printable characters, got 'nnn"),
     ],
 )
 def test_a_cards_sizes_are_checked_before_they_are_believed(tmp_path, change, says):
