@@ -105,7 +105,7 @@ def judge(
 ) -> tuple[int, int]:
     """How many answers that lie inside one action are right, and how many there are."""
     asked = BagSource(points=camera.POINTS) if cut_out else BagSource(depth=camera.DEPTH)
-    result = evaluate(bag, make_pipeline(model, _STRIDE), asked, look=look)
+    result = evaluate(bag, make_pipeline(model, {"stride": _STRIDE}), asked, look=look)
     labels, clouds = own_labels(bag), result.session.clouds
     if labels is None:
         raise RuntimeError(f"{bag}: make_bag writes a truth, and there is none")
