@@ -42,7 +42,7 @@ def figures() -> str:
             for name, value in result["figures"].items()
             if isinstance(value, (int, float))
         ]
-        if path.stem == "bench":
+        if path.stem in ("bench", "bench_gpu"):
             numbers = ["see *How it is fast*"]
         data = result["data"].replace("|", "/")
         rows.append(
@@ -53,8 +53,18 @@ def figures() -> str:
 
 
 def speed() -> str:
-    """What `make bench` measured: ours, what it is held against, and how many times as long."""
-    result = json.loads((ROOT / "results" / "bench.json").read_text(encoding="utf-8"))
+    """What `make bench` measured on a CPU."""
+    return _speed("bench")
+
+
+def speed_gpu() -> str:
+    """What it measured on a GPU."""
+    return _speed("bench_gpu")
+
+
+def _speed(stem: str) -> str:
+    """Ours, what it is held against, and how many times as long."""
+    result = json.loads((ROOT / "results" / f"{stem}.json").read_text(encoding="utf-8"))
     rows = ["| measured | ours | held against | ratio |", "| --- | --- | --- | --- |"]
     for name, item in result["figures"]["items"].items():
         ours = f"{_time(item['ours_ms']['median'])}"
@@ -63,16 +73,16 @@ def speed() -> str:
             continue
         theirs = f"{item['theirs']}: {_time(item['theirs_ms']['median'])}"
         rows.append(f"| `{name}` | {ours} | {theirs} | {item['ratio']:.3g} |")
-    for name, sides in result["figures"]["memory_mb"].items():
+    for name, sides in result["figures"].get("memory_mb", {}).items():
         ratio = sides["theirs"] / sides["ours"]
         rows.append(
             f"| `{name}` | {sides['ours']:.0f} MB | textbook: {sides['theirs']:.0f} MB "
             f"| {ratio:.3g} |"
         )
     machine = result["machine"]
+    where = machine["gpu"] or f"{machine['cores']} cores of an {machine['cpu']}"
     return "\n".join(rows) + (
-        f"\n\nMedians on {machine['cores']} cores of an {machine['cpu']}, float32, "
-        f"PyTorch {machine['torch']}; {result['protocol']}."
+        f"\n\nMedians on {where}, float32, PyTorch {machine['torch']}; {result['protocol']}."
     )
 
 
@@ -156,6 +166,7 @@ def launch_arguments() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "encoders": encoders,
     "speed": speed,
+    "speed_gpu": speed_gpu,
     "figures": figures,
     "launch_arguments": launch_arguments,
     "models": models,
