@@ -70,8 +70,8 @@ class Diagnostics:
     ) -> list[tuple[Level, str]]:
         found = self._silence(source.points, health.silence)
         clouds_come = not found
-        if source.image is not None:
-            found += self._silence(source.image, source.image_silence)
+        for subscription, seconds in source.missed():
+            found += self._silence(subscription, seconds)
         if not clouds_come:
             return found
         for card, window in models:

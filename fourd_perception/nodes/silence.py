@@ -7,6 +7,8 @@ from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.subscription import Subscription
 
 _SHOWN = 4
+_TRANSPORTS = {"compressed": "image_transport", "compressedDepth": "depth_image_transport"}
+"""Of images, and which parameter sets them."""
 
 
 def type_name(subscription: Subscription) -> str:
@@ -33,6 +35,9 @@ def why_silent(node: Node, subscription: Subscription) -> str:
             f"{publishers[0].node_name} is there but nothing of it arrives: is it running? "
             "Messages over 0.5 MB need config/fastdds.xml on both sides"
         )
+    advice = _other_transport(node, topic)
+    if advice is not None:
+        return f"nobody publishes it, but {advice}"
     others = [
         name
         for name, types in node.get_topic_names_and_types()
@@ -45,6 +50,18 @@ def why_silent(node: Node, subscription: Subscription) -> str:
         f"nobody publishes it; {wanted} is on {', '.join(others[:_SHOWN])}{more}: "
         "remap to one of them"
     )
+
+
+def _other_transport(node: Node, topic: str) -> str | None:
+    """That the same images come in another transport than the one that is waited for."""
+    for transport, parameter in _TRANSPORTS.items():
+        plain = topic.removesuffix(f"/{transport}")
+        if plain != topic and _published_by_others(node, plain):
+            return f"{plain} is there: set {parameter} to raw"
+        below = f"{topic}/{transport}"
+        if _published_by_others(node, below):
+            return f"{below} is there: set {parameter} to {transport}"
+    return None
 
 
 def _published_by_others(node: Node, topic: str) -> bool:
