@@ -163,6 +163,11 @@ class _ModelOnStream(Generic[Config, Answer]):
         self._stream.reset()
         return (time.perf_counter() - started) * 1e3
 
+    def forget(self) -> None:
+        """Drop what was kept of windows for those to come; their answers stay the same."""
+        self._stream.reset()
+        self._given = {}
+
     def _logits(self, clip: Sequence[Tensor]) -> Tensor:
         """What the model says of a clip's samples. Raises ValueError where that is no number."""
         return self._finite(self._model.classify(self._stream.window(clip))[0].float())
