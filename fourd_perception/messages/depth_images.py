@@ -121,11 +121,10 @@ class DepthReader:
         if camera != self._camera:
             self._camera = camera
             self._rays = np.ascontiguousarray(np.moveaxis(camera.rays(), -1, 0))  # fast to go along
-        depth[depth == 0] = np.nan
-        points = np.empty((*depth.shape, 3), np.float32)
-        for axis, ray in enumerate(self._rays):
-            np.multiply(ray, depth, out=points[:, :, axis])
-        return points.reshape(-1, 3)
+        with np.errstate(invalid="ignore"):
+            depth *= depth / depth  # 0 becomes NaN, all else stays; a mask takes ten times as long
+        # x, y and z each in one piece: four times as fast to write as in turns, and to go along.
+        return np.multiply(self._rays, depth).reshape(3, -1).T
 
 
 def is_rectified(topic: str) -> bool:
