@@ -42,7 +42,7 @@ class Diagnostics:
         found = health.worries()
         values = {"state": state, **health.values()}
         if source is not None:
-            found += [(Level.WARN, trouble) for trouble in source.qos_trouble.values()]
+            found += [(Level.WARN, trouble) for trouble in source.qos_worries()]
         if source is not None:
             for number, (card, window) in enumerate(models):
                 named = f"{card.name}: " if number else ""

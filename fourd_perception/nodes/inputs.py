@@ -33,13 +33,15 @@ from fourd_perception.messages.reading import BadMessage
 from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.nodes.faults import Faults
 from fourd_perception.nodes.health import Health
-from fourd_perception.nodes.silence import qos_remedy
+from fourd_perception.nodes.silence import misfit, qos_remedy
 from fourd_perception.parameters import param
 from fourd_perception.stream.frame import SECOND, Frame
 from fourd_perception.stream.synchronizer import Pair, Synchronizer
 
 _DEPTH = 5
 _CAPACITY = 32
+_GRAPH_SETTLES = 5.0
+"""Seconds by which the graph may learn of a publisher later than the event that it causes."""
 _OVERRIDABLE = (
     QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY, QoSPolicyKind.HISTORY, QoSPolicyKind.RELIABILITY,
 )  # fmt: skip
@@ -96,8 +98,8 @@ class SensorInput:
     ) -> None:
         self.listening = False
         """The gate: while it is shut, messages are dropped unread."""
-        self.qos_trouble: dict[str, str] = {}
-        """By topic: a publisher was seen that the subscription cannot hear."""
+        self._misfits: dict[str, tuple[str, float]] = {}
+        """By topic: a publisher that the subscription cannot hear, and when it was seen."""
         self._node = node
         self._health = health
         self._faults = Faults(node.get_logger(), health)
@@ -141,6 +143,15 @@ class SensorInput:
                 capacity=_CAPACITY,
             )
         self.listening = True
+
+    def qos_worries(self) -> list[str]:
+        """Of each topic with a publisher that the subscription cannot hear, while it is there."""
+        for subscription in self._subscriptions:
+            _, seen = self._misfits.get(subscription.topic_name, ("", 0.0))
+            settled = time.monotonic() > seen + _GRAPH_SETTLES
+            if settled and misfit(self._node, subscription) is None:
+                self._misfits.pop(subscription.topic_name, None)
+        return [text for text, _ in self._misfits.values()]
 
     def missed(self) -> list[tuple[Subscription, float]]:
         """What is wanted besides `points`, and for how many seconds nothing has come on it.
@@ -265,9 +276,9 @@ class SensorInput:
 
     def _tell_qos(self, topic: str, policy: str) -> None:
         trouble = f"{topic}: a publisher's {policy} does not fit ours: {qos_remedy(topic)}"
-        if self.qos_trouble.get(topic) != trouble:
-            self.qos_trouble[topic] = trouble
+        if topic not in self._misfits or self._misfits[topic][0] != trouble:
             self._node.get_logger().warning(trouble)
+        self._misfits[topic] = trouble, time.monotonic()
 
 
 def _points_of_cloud(message: PointCloud2) -> tuple[NDArray[np.float32], int]:

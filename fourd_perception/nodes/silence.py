@@ -24,12 +24,9 @@ def why_silent(node: Node, subscription: Subscription) -> str:
     for publisher in publishers:
         if publisher.topic_type != wanted:
             return f"it carries {publisher.topic_type}, expected {wanted}: remap another topic"
-    for publisher in publishers:
-        fit, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
-        if fit == QoSCompatibility.ERROR:
-            return f"the QoS of {publisher.node_name} does not fit ({reason.strip()}): " + (
-                qos_remedy(topic)
-            )
+    unfit = misfit(node, subscription)
+    if unfit is not None:
+        return f"the QoS of {unfit}: {qos_remedy(topic)}"
     if publishers:
         return (
             f"{publishers[0].node_name} is there but nothing of it arrives: is it running? "
@@ -50,6 +47,15 @@ def why_silent(node: Node, subscription: Subscription) -> str:
         f"nobody publishes it; {wanted} is on {', '.join(others[:_SHOWN])}{more}: "
         "remap to one of them"
     )
+
+
+def misfit(node: Node, subscription: Subscription) -> str | None:
+    """A publisher whose QoS the subscription cannot hear, and why; None if there is none."""
+    for publisher in node.get_publishers_info_by_topic(subscription.topic_name):
+        fit, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
+        if fit == QoSCompatibility.ERROR:
+            return f"{publisher.node_name} does not fit ({reason.strip()})"
+    return None
 
 
 def _other_transport(node: Node, topic: str) -> str | None:
