@@ -191,7 +191,8 @@ class SensorInput:
         )
 
         def on_incompatible_qos(event: Any) -> None:
-            self._tell_qos(name, event.last_policy_kind.name.lower())
+            policy = event.last_policy_kind.name.lower()
+            self._tell_qos(name, policy.removeprefix("rmw_qos_policy_"))
 
         try:
             subscription = self._node.create_subscription(
