@@ -116,11 +116,14 @@ class Judge:
         self.soak.node.answers.clear()
 
 
-def run(soak: Soak, judge: Judge, passes: int, seed: int) -> list[float]:
-    """Put the bag in, so many times; the MiB that the process holds after each."""
+def run(soak: Soak, judge: Judge, passes: int, seed: int, until: float) -> list[float]:
+    """Put the bag in, so many times, but begin none after `until` on the monotonic clock; the MiB
+    that the process holds after each."""
     chance, memory = random.Random(seed), []
     deck: list[Fault] = []
     for number in tqdm(range(passes), desc="minutes of the bag", disable=None):
+        if memory and time.monotonic() > until:
+            break
         places = [place + chance.randint(0, VARY) for place in PLACES]
         index = 0
         if number:
@@ -205,6 +208,9 @@ def main() -> int:
     """Soak, and write the result; exit code 1 where an answer was not the clean run's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=positive, default=60.0, help="of the bag (default: 60)")
+    parser.add_argument(
+        "--at-most", type=positive, default=1e6, help="minutes of real time (default: no limit)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / f"{NAME}.json")
     given = parser.parse_args()
@@ -213,7 +219,8 @@ def main() -> int:
     judge = Judge(soak)
     judge.learn()
     started = time.monotonic()
-    memory = run(soak, judge, max(1, round(given.minutes * 60 / PASS_SECONDS)), given.seed)
+    passes = max(1, round(given.minutes * 60 / PASS_SECONDS))
+    memory = run(soak, judge, passes, given.seed, started + 60 * given.at_most)
     figures = figures_of(judge, memory, time.monotonic() - started)
     soak.close()
     rclpy.try_shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import threading
 import time
 from collections import Counter
@@ -29,7 +30,7 @@ PASS_SECONDS = 60
 FRAMES = RATE * PASS_SECONDS
 POINTS = 2000
 START = 1000 * SECOND
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Soaked(Recognizer):
@@ -49,6 +50,10 @@ class Soaked(Recognizer):
         super().__init__(
             parameter_overrides=[Parameter(name, value=value) for name, value in given.items()]
         )
+
+    def _take(self, frame: Any, arrived: float) -> None:
+        super()._take(frame, arrived)
+        self.settle()  # an image may bring out several clouds at once: none of their windows waits
 
     def _wanted(self, pipeline: Any) -> bool:
         self._offered += 1  # asked once for every complete window
@@ -74,7 +79,10 @@ class Soaked(Recognizer):
         """Wait for the windows that are complete. Raises RuntimeError if that is for ever."""
         with self._idle:
             if not self._idle.wait_for(lambda: self._done >= self._offered, PATIENCE):
-                raise RuntimeError(f"no answer to a window for {PATIENCE:g} s")
+                faulthandler.dump_traceback(all_threads=True)
+                raise RuntimeError(
+                    f"no answer to a window for {PATIENCE:g} s: {self._done} of {self._offered}"
+                )
 
     def counters(self) -> Counter[str]:
         """All that the node counts, by the words of its diagnostics."""
@@ -117,16 +125,14 @@ class Soak:
             self.spin()
 
     def cloud(self, message: PointCloud2) -> None:
-        """Through the subscription's callback, and what it completes is waited for."""
+        """Through the subscription's callback."""
         assert self.node._input is not None
         self.node._input.points.callback(message)
-        self.node.settle()
 
     def image(self, message: Image) -> None:
-        """Likewise; an image may bring out a cloud that has waited for it."""
+        """Likewise."""
         assert self.node._input is not None and self.node._input.image is not None
         self.node._input.image.callback(message)
-        self.node.settle()
 
     def spin(self) -> None:
         """What else is due: diagnostics, discovery, events."""
