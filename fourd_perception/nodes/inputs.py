@@ -147,10 +147,12 @@ class SensorInput:
     def qos_worries(self) -> list[str]:
         """Of each topic with a publisher that the subscription cannot hear, while it is there."""
         for subscription in self._subscriptions:
-            _, seen = self._misfits.get(subscription.topic_name, ("", 0.0))
-            settled = time.monotonic() > seen + _GRAPH_SETTLES
+            topic = subscription.topic_name
+            if topic not in self._misfits:
+                continue
+            settled = time.monotonic() > self._misfits[topic][1] + _GRAPH_SETTLES
             if settled and misfit(self._node, subscription) is None:
-                self._misfits.pop(subscription.topic_name, None)
+                del self._misfits[topic]
         return [text for text, _ in self._misfits.values()]
 
     def missed(self) -> list[tuple[Subscription, float]]:
