@@ -50,6 +50,7 @@ def main() -> int:
     """The command line."""
     arguments = _parser().parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.backends.cudnn.allow_tf32 = False  # float32 on both sides, as on a CPU
     if arguments.profile:
         item = ITEMS[_known([arguments.profile], ITEMS, "--profile")[0]]
         with torch.inference_mode(not item.grad):

@@ -100,8 +100,8 @@ def image_view(
         ]
     ).astype(np.float32)
     every = small.reshape(-1, 3)
-    mean = np.ones(len(every), np.float32) @ every / len(every)  # ten times faster than .mean
-    matrix, offset = _colours(mean / 255, config, random)
+    total = np.ones(len(every), np.float32) @ every  # ten times faster than .mean
+    matrix, offset = _colours(total / np.float32(255 * len(every)), config, random)
     changed = small @ (matrix.T / 255).astype(np.float32) + offset.astype(np.float32)
     return np.ascontiguousarray(changed.clip(0, 1).transpose(0, 3, 1, 2))
 

@@ -58,7 +58,8 @@ def _farthest(axes, start, index, frames, points, count, width: tl.constexpr):  
     for step in range(1, count):
         dx, dy, dz = x - tl.load(xs + newest), y - tl.load(ys + newest), z - tl.load(zs + newest)
         nearest = tl.minimum(nearest, dx * dx + dy * dy + dz * dz)
-        newest = tl.argmax(nearest, axis=0, tie_break_left=True)
+        # Within the cloud even if its coordinates are no numbers.
+        newest = tl.minimum(tl.argmax(nearest, axis=0, tie_break_left=True), points - 1)
         tl.store(index + f * count + step, newest)
 
 
