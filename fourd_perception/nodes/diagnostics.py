@@ -45,7 +45,7 @@ class Diagnostics:
         found = health.worries()
         values = {"state": state, **health.values()}
         if source is not None:
-            found += [(Level.WARN, trouble) for trouble in source.qos_trouble.values()]
+            found += [(Level.WARN, trouble) for trouble in source.qos_worries()]
         if source is not None:
             for number, (card, window) in enumerate(models):
                 named = f"{card.name}: " if number else ""
@@ -76,8 +76,8 @@ class Diagnostics:
     ) -> list[tuple[Level, str]]:
         found = self._silence(source.points, health.silence)
         clouds_come = not found
-        if source.image is not None:
-            found += self._silence(source.image, source.image_silence)
+        for subscription, seconds in source.missed():
+            found += self._silence(subscription, seconds)
         if not clouds_come:
             return found
         for card, window in models:

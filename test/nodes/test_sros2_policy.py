@@ -80,7 +80,9 @@ def test_the_policy_allows_what_the_node_does_and_nothing_else(name, tmp_path):
         kind, others = Segmenter, set()
     clouds = done(kind, {**models, "use_image": True, "use_sim_time": True})
     depth = done(kind, {**models, "use_depth": True})
-    found = together(clouds, depth, looking(kind, name, models))
+    small = {"depth_image_transport": "compressedDepth", "image_transport": "compressed"}
+    compressed = done(kind, {**models, "use_depth": True, "use_image": True, **small})
+    found = together(clouds, depth, compressed, looking(kind, name, models))
     found["publish"] |= others  # of a model that is aligned with texts
     policy = allowed(name)
     missing = {f"/{name}/{service}" for service in NOT_EVERYWHERE} - found["reply"]
