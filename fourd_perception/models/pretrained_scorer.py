@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fourd_perception.models.pretrained_folder import Tokenizer
-from fourd_perception.models.video_text import KeptTexts, VideoFeatures
+from fourd_perception.models.video_text import KeptTexts, VideoFeatures, check_texts
 
 
 class PretrainedScorer(nn.Module):
@@ -31,6 +31,11 @@ class PretrainedScorer(nn.Module):
     def logits(self, video: VideoFeatures, texts: Tensor) -> Tensor:
         """See `VideoTextScorer`: (B, K) of B videos and (K, D) texts."""
         raise NotImplementedError
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """See `VideoTextScorer`: as `text_features`, without the features."""
+        check_texts(texts)
+        self._tokenizer(texts)
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:

@@ -56,6 +56,9 @@ class VideoTextScorer(Protocol):
         Raises InputError if one is empty, doubled, or longer than the model reads.
         """
 
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Raises InputError as `text_features`, and computes none."""
+
     def logits(self, video: VideoFeatures, texts: Tensor) -> Tensor:
         """(B, K): scaled cosines of videos and texts, (K, D) as `text_features` gives them."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +27,7 @@ class Diagnostics:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._silence_told: set[str] = set()
+        self._pairing_told = False
 
     def report(
         self,
@@ -34,13 +35,15 @@ class Diagnostics:
         health: Health,
         source: SensorInput | None,
         models: Sequence[tuple[ModelCard, SlidingWindow]],
+        more: Mapping[str, str],
     ) -> None:
         """Publish how things are. source: None, and no models, until the node is configured.
 
-        Of several models the values of the second and later are named after them.
+        Of several models the values of the second and later are named after them. more: values that
+        this node alone has.
         """
         found = health.worries()
-        values = {"state": state, **health.values()}
+        values = {"state": state, **more, **health.values()}
         if source is not None:
             found += [(Level.WARN, trouble) for trouble in source.qos_trouble.values()]
         if source is not None:
@@ -72,6 +75,7 @@ class Diagnostics:
         clouds_come = not found
         if source.image is not None:
             found += self._silence(source.image, source.image_silence)
+            found += self._pairing(source)
         if not clouds_come:
             return found
         for card, window in models:
@@ -82,6 +86,14 @@ class Diagnostics:
             if window.filled < window.clip.frames:
                 found.append((Level.OK, f"the window fills: {_fill(window)}"))
         return found
+
+    def _pairing(self, source: SensorInput) -> list[tuple[Level, str]]:
+        """That images come and fit no cloud; logged when it begins."""
+        text = source.why_unpaired()
+        if text is not None and not self._pairing_told:
+            self._node.get_logger().warning(text)
+        self._pairing_told = text is not None
+        return [] if text is None else [(Level.WARN, text)]
 
     def _silence(self, subscription: Subscription, seconds: float) -> list[tuple[Level, str]]:
         """That a topic is silent, if it has been for too long; logged when it begins."""
