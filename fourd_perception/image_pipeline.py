@@ -64,6 +64,7 @@ class ImagePipeline:
                 "of training/align.py"
             )
         checkpoint.model.check_scorer(scorer)
+        checkpoint.model.check_visual(scorer)
         wanted = checkpoint.card.preprocess.image_size
         if wanted != scorer.image_size:
             raise InputError(
