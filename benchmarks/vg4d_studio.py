@@ -54,6 +54,9 @@ class Plan:
         """The checkpoint of a run. Raises InputError where it fails, with its last words."""
         given = [text for value in (*self.overrides, *values) for text in ("--set", value)]
         folder = (self.out / name).resolve()
+        made = folder / f"{recipe}.safetensors"
+        if made.exists():  # under this name only when it is finished
+            return made
         line = [sys.executable, f"training/{script}.py", "--config", RECIPES[recipe], "--out",
                 str(folder), *given, *more]  # fmt: skip
         with self.slots:
@@ -61,7 +64,7 @@ class Plan:
         if done.returncode:
             raise InputError(f"{shlex.join(line)}: {done.stderr.strip()[-500:]}")
         print(f"{folder} is trained", flush=True)
-        return folder / f"{recipe}.safetensors"
+        return made
 
 
 @dataclass(frozen=True)
