@@ -3,6 +3,7 @@
 python benchmarks/bench.py                   # 10 minutes: a table, out/bench.json, out/bench_*.png
 python benchmarks/bench.py --quick           # a minute: the operations, and the smaller encoders
 python benchmarks/bench.py --only im_pstnet  # what is named
+python benchmarks/bench.py --device cuda     # both sides on a GPU, without memory and scaling
 """
 
 from __future__ import annotations
@@ -49,19 +50,26 @@ def main() -> int:
     """The command line."""
     arguments = _parser().parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.backends.cudnn.allow_tf32 = False  # float32 on both sides, as on a CPU
     if arguments.profile:
         item = ITEMS[_known([arguments.profile], ITEMS, "--profile")[0]]
         with torch.inference_mode(not item.grad):
-            print(report(item.make()))
+            print(report(item.make(arguments.device)))
         return 0
-    only = _known(arguments.only or [], NAMES, "--only")
+    on_gpu = arguments.device != "cpu"
+    if on_gpu and not torch.cuda.is_available():
+        raise InputError(f"--device {arguments.device}: PyTorch sees no GPU; leave it out")
+    only = _known(arguments.only or [], tuple(ITEMS) if on_gpu else NAMES, "--only")
+    names = [one for one in chosen(only, arguments.quick) if one in ITEMS or not on_gpu]
+    patience = QUICK if arguments.quick else Patience()
     try:
-        measured = measure(chosen(only, arguments.quick), QUICK if arguments.quick else Patience())
+        measured = measure(names, patience, arguments.device)
     except Disagreement as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     _write(measured, arguments, only)
-    print((OUT / "bench.json").read_text("utf-8") if arguments.json else table(measured))
+    written = OUT / f"{_name(arguments)}.json"
+    print(written.read_text("utf-8") if arguments.json else table(measured))
     return 0
 
 
@@ -72,10 +80,10 @@ def chosen(only: Sequence[str], quick: bool) -> list[str]:
     return [name for name in NAMES if not quick or (name in ITEMS and ITEMS[name].quick)]
 
 
-def measure(names: Sequence[str], patience: Patience) -> Measured:
+def measure(names: Sequence[str], patience: Patience, device: str = "cpu") -> Measured:
     """Measure what is named, with a progress bar. Raises Disagreement, naming the item."""
     measured = Measured()
-    parts = [part for name in names for part in _parts(name, measured, patience)]
+    parts = [part for name in names for part in _parts(name, measured, patience, device)]
     layout = "{desc} {percentage:3.0f} %|{bar}| {elapsed}, about {remaining} left"
     with tqdm(
         total=sum(seconds for _, seconds, _ in parts), bar_format=layout, disable=None
@@ -91,7 +99,7 @@ _Part = tuple[str, float, Callable[[], None]]
 """What is done, about how many seconds it takes, and what does it."""
 
 
-def _parts(name: str, measured: Measured, patience: Patience) -> list[_Part]:
+def _parts(name: str, measured: Measured, patience: Patience, device: str) -> list[_Part]:
     if name == MEMORY:
         return [
             (f"memory of {one}", seconds, partial(_memory, one, measured))
@@ -102,14 +110,14 @@ def _parts(name: str, measured: Measured, patience: Patience) -> list[_Part]:
             (f"by {axis}", seconds, partial(_curves, axis, measured))
             for axis, seconds in bench_scaling.SECONDS.items()
         ]
-    return [(name, ITEMS[name].seconds, partial(_contest, name, measured, patience))]
+    return [(name, ITEMS[name].seconds, partial(_contest, name, measured, patience, device))]
 
 
-def _contest(name: str, measured: Measured, patience: Patience) -> None:
+def _contest(name: str, measured: Measured, patience: Patience, device: str) -> None:
     item = ITEMS[name]
     with torch.inference_mode(not item.grad):
         try:
-            measured.outcomes[name] = hold(item.make(), patience)
+            measured.outcomes[name] = hold(item.make(device), patience)
         except Disagreement as error:
             raise Disagreement(f"{name}: {error}") from None
 
@@ -127,12 +135,14 @@ def _write(measured: Measured, arguments: argparse.Namespace, only: Sequence[str
     """out/bench.json and the plot, and what else was asked for."""
     words = ["python benchmarks/bench.py", *(["--quick"] if arguments.quick else [])]
     words += ["--only", *only] if only else []
-    paths = [OUT / "bench.json", *([arguments.results] if arguments.results else [])]
-    paths += [ROOT / "results" / "bench.json"] if arguments.record else []
+    name = _name(arguments)
+    words += ["--device", arguments.device] if arguments.device != "cpu" else []
+    paths = [OUT / f"{name}.json", *([arguments.results] if arguments.results else [])]
+    paths += [ROOT / "results" / f"{name}.json"] if arguments.record else []
     for path in paths:
         write_result(
             path,
-            name="bench",
+            name=name,
             command=" ".join(words),
             data=_DATA,
             protocol=f"{torch.get_num_threads()} threads; {_PROTOCOL}",
@@ -141,6 +151,10 @@ def _write(measured: Measured, arguments: argparse.Namespace, only: Sequence[str
         )
     if measured.curves:
         bench_scaling.plot(measured.curves, OUT / "bench_im_pstnet.png")
+
+
+def _name(arguments: argparse.Namespace) -> str:
+    return "bench" if arguments.device == "cpu" else "bench_gpu"
 
 
 def _known(names: list[str], known: Collection[str], option: str) -> list[str]:
@@ -158,9 +172,10 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--quick", action="store_true", help="a minute: fewer items, fewer repeats")
     add("--only", nargs="+", metavar="NAME", help="measure these alone, see below")
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="where both sides run")
     add("--json", action="store_true", help="print JSON in place of the table")
     add("--results", type=Path, metavar="FILE", help="write the figures to this file too")
-    add("--record", action="store_true", help="write the figures to results/bench.json too")
+    add("--record", action="store_true", help="write the figures to results/ too")
     add("--profile", metavar="NAME", help="show where the time of one item goes, and no more")
     return parser
 

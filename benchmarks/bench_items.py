@@ -28,12 +28,13 @@ TEXTBOOK, CDIST, WHOLE = "textbook", "cdist + topk", "whole window"
 class Item:
     """One row of the table.
 
-    against: what theirs is; '' where ours is measured alone. asked: the ratio that is asked for.
-    seconds: about how long it takes to measure, for the progress bar. quick: whether it is part of
-    a quick run. grad: whether it needs gradients. clips: by how many its time is divided.
+    make: the contest, on a device. against: what theirs is; '' where ours is measured alone.
+    asked: the ratio that is asked for, of a CPU. seconds: about how long it takes to measure, for
+    the progress bar. quick: whether it is part of a quick run. grad: whether it needs gradients.
+    clips: by how many its time is divided.
     """
 
-    make: Callable[[], Contest]
+    make: Callable[[str], Contest]
     against: str
     seconds: float
     asked: float | None = None
@@ -42,9 +43,9 @@ class Item:
     clips: int = 1
 
 
-def sampling(points: int, count: int) -> Contest:
+def sampling(points: int, count: int, device: str = "cpu") -> Contest:
     """Farthest point sampling of 24 frames."""
-    frames = clouds(24, points)
+    frames = clouds(24, points).to(device)
     return Contest(
         lambda: farthest_point_sample(frames, count),
         lambda: point_operations.farthest_point_sample(frames, count),
@@ -52,13 +53,15 @@ def sampling(points: int, count: int) -> Contest:
     )
 
 
-def ball_search(centres: int, points: int, radius: float | None = None) -> Contest:
+def ball_search(
+    centres: int, points: int, radius: float | None = None, device: str = "cpu"
+) -> Contest:
     """The first 32 neighbours in a ball, in 24 frames; by default a ball that holds about 32.
 
     cdist + topk gives the nearest 32, a choice as good as the first 32; ours is checked against the
     textbook's, which chooses the same.
     """
-    frames = clouds(24, points, MSR_UNIT)
+    frames = clouds(24, points, MSR_UNIT).to(device)
     chosen = farthest_point_sample(frames, centres)
     anchors = frames.gather(1, chosen[..., None].expand(-1, -1, 3))
     reach = radius or float(torch.cdist(anchors[0], frames[0]).kthvalue(BALL).values.median())
@@ -80,12 +83,12 @@ def ball_search(centres: int, points: int, radius: float | None = None) -> Conte
     return Contest(lambda: ball_query(frames, anchors, reach, BALL), nearest, same, least=5)
 
 
-def interpolation(points: int, targets: int) -> Contest:
+def interpolation(points: int, targets: int, device: str = "cpu") -> Contest:
     """Features of 256 channels carried from few points to many, in 24 frames."""
-    many = clouds(24, targets)
+    many = clouds(24, targets).to(device)
     chosen = farthest_point_sample(many, points)
     few = many.gather(1, chosen[..., None].expand(-1, -1, 3))
-    values = torch.randn(24, points, 256, generator=torch.Generator().manual_seed(0))
+    values = torch.randn(24, points, 256, generator=torch.Generator().manual_seed(0)).to(device)
     theirs = values.transpose(1, 2).contiguous()  # either as its own layout has it
     return Contest(
         lambda: interpolate(values, few, many),
@@ -95,17 +98,17 @@ def interpolation(points: int, targets: int) -> Contest:
     )
 
 
-def forward(name: str) -> Contest:
+def forward(name: str, device: str = "cpu") -> Contest:
     """One clip through an encoder and its classifier."""
-    ours, theirs = ENCODERS[name].pair()
-    clip = ENCODERS[name].clip()
+    ours, theirs = (model.to(device) for model in ENCODERS[name].pair())
+    clip = ENCODERS[name].clip().to(device)
     return Contest(lambda: ours(clip), lambda: theirs(clip))
 
 
-def stream(encoder: Encoder) -> Contest:
+def stream(encoder: Encoder, device: str = "cpu") -> Contest:
     """One new frame of a stream, against a whole window through the same encoder."""
-    model = encoder.ours()
-    window = encoder.clip()[0]
+    model = encoder.ours().to(device)
+    window = encoder.clip()[0].to(device)
     pushed = EncoderStream(model, encoder.frames)
     for points in window[:-1]:
         pushed.push(points.clone())
@@ -132,18 +135,20 @@ def step(model: nn.Module, clip: Tensor, labels: Tensor) -> Callable[[], Tensor]
     return run
 
 
-def training(encoder: Encoder, batch: int = 2, *, alone: bool = False) -> Contest:
+def training(
+    encoder: Encoder, batch: int = 2, *, alone: bool = False, device: str = "cpu"
+) -> Contest:
     """A training step on clips of 24 frames of 1024 points, or the encoder's own if ours `alone`.
 
     The textbook normalises each anchor frame by itself, as the public code does, so losses are not
     equal: gradients are compared on a short clip, with the batch norms as in evaluation.
     """
-    clip = encoder.clip(batch, 24, 0 if alone else 1024)
-    labels = torch.arange(batch)
+    clip = encoder.clip(batch, 24, 0 if alone else 1024).to(device)
+    labels = torch.arange(batch, device=device)
     if alone:
-        return Contest(step(encoder.ours().train(), clip, labels))
-    ours, theirs = encoder.pair()
-    short = encoder.clip(1, 19, 256)
+        return Contest(step(encoder.ours().to(device).train(), clip, labels))
+    ours, theirs = (model.to(device) for model in encoder.pair())
+    short = encoder.clip(1, 19, 256).to(device)
     expected = _gradients(theirs, short)
     got = _gradients(ours, short)
     as_ours = encoder.as_ours(expected, got)
@@ -155,7 +160,7 @@ def training(encoder: Encoder, batch: int = 2, *, alone: bool = False) -> Contes
 
 
 def _gradients(model: nn.Module, clip: Tensor) -> dict[str, Tensor]:
-    step(model, clip, torch.zeros(len(clip), dtype=torch.int64))()
+    step(model, clip, torch.zeros(len(clip), dtype=torch.int64, device=clip.device))()
     return {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
 
 
@@ -168,25 +173,33 @@ def _flat(gradients: dict[str, Tensor], scales: dict[str, Tensor]) -> Tensor:
 
 
 def _encoder(name: str, **given: Any) -> Item:
-    return Item(lambda: forward(name), TEXTBOOK, **given)
+    return Item(lambda device: forward(name, device), TEXTBOOK, **given)
 
 
 def _stream(name: str, **given: Any) -> Item:
-    return Item(lambda: stream(ENCODERS[name]), WHOLE, **given)
+    return Item(lambda device: stream(ENCODERS[name], device), WHOLE, **given)
 
 
 def _alone(encoder: Encoder) -> Item:
-    return Item(lambda: training(encoder, alone=True), "", 10, grad=True, clips=2)
+    return Item(
+        lambda device: training(encoder, alone=True, device=device), "", 10, grad=True, clips=2
+    )
 
 
 ITEMS: dict[str, Item] = {
-    "fps_24x2048_64": Item(lambda: sampling(2048, 64), TEXTBOOK, 6, quick=True),
-    "fps_24x8192_2048": Item(lambda: sampling(8192, 2048), TEXTBOOK, 35, 10.0, quick=True),
-    "ball_query_24x64_in_2048": Item(lambda: ball_search(64, 2048, 0.7), CDIST, 6, quick=True),
-    "ball_query_24x2048_in_8192": Item(
-        lambda: ball_search(2048, 8192), CDIST, 20, 30.0, quick=True
+    "fps_24x2048_64": Item(lambda device: sampling(2048, 64, device), TEXTBOOK, 6, quick=True),
+    "fps_24x8192_2048": Item(
+        lambda device: sampling(8192, 2048, device), TEXTBOOK, 35, 10.0, quick=True
     ),
-    "interpolate_24x2048_from_64": Item(lambda: interpolation(64, 2048), TEXTBOOK, 6, quick=True),
+    "ball_query_24x64_in_2048": Item(
+        lambda device: ball_search(64, 2048, 0.7, device=device), CDIST, 6, quick=True
+    ),
+    "ball_query_24x2048_in_8192": Item(
+        lambda device: ball_search(2048, 8192, device=device), CDIST, 20, 30.0, quick=True
+    ),
+    "interpolate_24x2048_from_64": Item(
+        lambda device: interpolation(64, 2048, device), TEXTBOOK, 6, quick=True
+    ),
     "im_pstnet": _encoder("im_pstnet", seconds=40, asked=10.0, quick=True),
     "im_pstnet_inside": _encoder("im_pstnet_inside", seconds=40),
     "pstnet": _encoder("pstnet", seconds=40),
@@ -198,7 +211,12 @@ ITEMS: dict[str, Item] = {
     "pptr_stream": _stream("pptr_place_then_time", seconds=50, asked=25.0),
     "pptr_challenge_stream": _stream("pptr", seconds=80),
     "im_pstnet_train": Item(
-        lambda: training(ENCODERS["im_pstnet"]), TEXTBOOK, 60, 8.0, grad=True, clips=2
+        lambda device: training(ENCODERS["im_pstnet"], device=device),
+        TEXTBOOK,
+        60,
+        8.0,
+        grad=True,
+        clips=2,
     ),
     "im_pstnet_inside_train": _alone(replace(ENCODERS["im_pstnet_inside"], points=1024)),
     "im_pstnet_small_train": _alone(small()),

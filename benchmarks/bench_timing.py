@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 AGREE = 1e-3
@@ -90,6 +91,8 @@ class _Side:
     def go(self) -> Any:
         start = time.perf_counter()
         answer = self.run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         self.taken.append(time.perf_counter() - start)
         return answer
 

@@ -92,6 +92,8 @@ def fill_nearest(sampled: Sequence[Sample | None]) -> list[Sample] | None:
     earlier of two). None if no frame has any.
     """
     present = [(index, points) for index, points in enumerate(sampled) if points is not None]
+    if len(present) == len(sampled):
+        return [points for _, points in present]
     if not present:
         return None
     return [min(present, key=lambda one: abs(one[0] - index))[1] for index in range(len(sampled))]

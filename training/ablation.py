@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fourd_perception.errors import command
 from fourd_perception.parameters import load_yaml
 from training import data_efficiency, series
-from training.pretrain import pretrain
 from training.pretrain_config import PretrainConfig
 
 _RECIPE = "config/training/crossvideo_msr_action3d.yaml"
@@ -55,9 +54,7 @@ def main() -> int:
         before = pretraining(row, seed, told_before)
         folder = arguments.out / f"{before.name}_pretraining"
         weights = folder / f"{before.name}_points.safetensors"
-        if not weights.exists():
-            pretrain(before, folder)
-        return series.Run(data_efficiency.recipe(row, _PERCENT, seed, told), weights)
+        return series.Run(data_efficiency.recipe(row, _PERCENT, seed, told), weights, before)
 
     figures = series.figures_of(arguments.rows, run, arguments)
     tuned = data_efficiency.recipe(arguments.rows[0], _PERCENT, 0, told)

@@ -239,6 +239,8 @@ class CrossVideo(nn.Module):
                     f"frames for images of {tuple(batch.images.shape[:2])}: it must keep every "
                     "frame"
                 )
+        if first.device.type != "cpu":
+            return  # a GPU would be waited for; the loss tells, too
         finite = torch.stack([torch.isfinite(one).flatten(1).all(1) for one in features]).all(0)
         if not finite.all():
             bad = (~finite).nonzero()[:, 0].tolist()

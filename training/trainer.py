@@ -283,34 +283,35 @@ class Trainer:
         weights: of the batches; total: theirs and those of the other processes' shares.
         """
         self._optimiser.zero_grad(set_to_none=True)
-        value = 0.0
+        shares = []
         for batch, weight in zip(group, weights):
             # A share before the backward pass, so that a batch norm across processes is right too.
-            loss = self._loss(_moved(batch, self.device), number) * (weight / total)
+            loss = self._loss(_moved(batch, self.device)) * (weight / total)
             self._scaler.scale(loss).backward()
-            value += loss.item()
+            shares.append(loss.detach())
         self.processes.sum_gradients(self.model)
         self._scaler.unscale_(self._optimiser)
         norm = nn.utils.clip_grad_norm_(
             self.model.parameters(), self.config.gradient_clip or math.inf
         )
+        *losses, length = torch.stack([*shares, norm.to(shares[0])]).tolist()  # one look at a GPU
+        for batch, value in zip(group, losses):
+            if not math.isfinite(value):
+                raise self._diverged(f"the loss is {value}", [batch], number)
         # A scaler leaves out a step with such gradients, and scales less from then on.
-        if not self._scaler.is_enabled() and not torch.isfinite(norm):
-            raise self._diverged(f"the gradients' norm is {norm.item()}", group, number)
+        if not self._scaler.is_enabled() and not math.isfinite(length):
+            raise self._diverged(f"the gradients' norm is {length}", group, number)
         self._scaler.step(self._optimiser)
         self._scaler.update()
         self._schedule.step()
         if self._average is not None:
             self._average.update_parameters(self.model)
-        return self.processes.sum(value)
+        return self.processes.sum(sum(losses))
 
-    def _loss(self, batch: Any, step: int) -> Tensor:
+    def _loss(self, batch: Any) -> Tensor:
         reduced = self._precision is not torch.float32
         with torch.autocast(self.device.type, self._precision if reduced else None, reduced):
-            loss = self.loss(self.model, batch)
-        if not torch.isfinite(loss):
-            raise self._diverged(f"the loss is {loss.item()}", [batch], step)
-        return loss
+            return self.loss(self.model, batch)
 
     def _diverged(self, what: str, group: Iterable[Any] = (), step: int = 0) -> InputError:
         names = ", ".join(name for batch in group for name in getattr(batch, "names", ()))

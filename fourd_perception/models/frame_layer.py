@@ -53,7 +53,9 @@ class FrameLayer(nn.Module):
 
     def padded(self, level: Level, frames: Tensor) -> tuple[Level, Tensor]:
         """level and frames as `forward` has them, -1 made a frame of zeros at the level's end."""
-        if self.reach.padding_mode != "zeros" or not (frames < 0).any():
+        if self.reach.padding_mode != "zeros":
+            return level, frames
+        if frames.device.type == "cpu" and not (frames < 0).any():  # a GPU would be waited for
             return level, frames
         return level.with_frame_of_zeros(), torch.where(frames < 0, len(level), frames)
 

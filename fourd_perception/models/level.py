@@ -39,8 +39,11 @@ class Level:
         return self._each(lambda tensor: tensor[frames])
 
     def at(self, frames: Tensor) -> Level:
-        """Some of the frames, (G,) int64; not copied where they are all of them, in order."""
-        if torch.equal(frames, torch.arange(len(self), device=frames.device)):
+        """Some of the frames, (G,) int64; on a CPU not copied where they are all of them, in order.
+
+        A GPU would have to be waited for, to see that.
+        """
+        if frames.device.type == "cpu" and torch.equal(frames, torch.arange(len(self))):
             return self
         return self._each(lambda tensor: tensor[frames])
 

@@ -99,7 +99,7 @@ class VideoModel(ClipModel):
         for layer in self.chain:
             frames = layer.reach.frames(length)
             everywhere = torch.where(frames < 0, -1, frames + length * clips).flatten(0, 1)
-            level = layer(level, everywhere.to(points.device))
+            level = layer(level, everywhere.to(points.device, non_blocking=True))
             length = len(frames)
         return level
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fourd_perception.ops.boxes import cut_into_boxes
 from fourd_perception.ops.checks import check_batch, check_device, check_index, check_points
+from fourd_perception.ops.gpu import triton_searches
 from fourd_perception.ops.threads import as_many_as_torch
 
 _BLOCK = 32  # points looked at together, the bits of a word
@@ -62,6 +63,10 @@ def ball_query_frames(
     points, centres = points.detach(), centres.detach()
     squared = torch.tensor(radius, dtype=torch.float32).square()
     if points.device.type != "cpu":
+        kernels = triton_searches(points.device)
+        if kernels is not None:
+            axes = points.permute(2, 0, 1)
+            return kernels.ball_query_frames(axes, centres, frames, squared.item(), k)
         return _query_torch(points, centres, frames, squared, k)
     as_many_as_torch()
     count = points.shape[1]

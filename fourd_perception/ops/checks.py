@@ -11,6 +11,7 @@ def check_points(
 ) -> None:
     """Raises ValueError unless `points` is (B, N, 3) float32, finite, on `device`, N >= at_least.
 
+    On a GPU finite is taken for granted: to look would wait for all that it has been given to do.
     NaN and infinite coordinates are refused and not worked around: which point is the farthest from
     nowhere has no answer, and what drops them, with a word to the user, is preprocessing.
     """
@@ -21,7 +22,7 @@ def check_points(
         raise ValueError(f"{name}: expected at least {at_least} points, got {points.shape[1]}")
     if device is not None:
         check_device(name, points, device)
-    if points.numel():
+    if points.numel() and points.device.type == "cpu":
         ends = torch.stack(torch.aminmax(points.detach()))  # one pass, and NaN comes through
         if not bool(torch.isfinite(ends).all()):
             raise ValueError(
@@ -50,13 +51,16 @@ def check_batch(name: str, tensor: Tensor, beside: str, other: Tensor) -> None:
 
 
 def check_index(name: str, index: Tensor, dimensions: int, count: int) -> None:
-    """Raises ValueError unless `index`, (B, M, k) say, is int64 and within 0..count-1."""
+    """Raises ValueError unless `index`, (B, M, k) say, is int64 and within 0..count-1.
+
+    On a GPU the range is not looked at, as in `check_points`.
+    """
     if index.dim() != dimensions or index.dtype != torch.int64:
         raise ValueError(
             f"{name}: expected int64 of {dimensions} dimensions, "
             f"got {index.dtype} of shape {tuple(index.shape)}"
         )
-    if index.numel():
+    if index.numel() and index.device.type == "cpu":
         low, high = (int(end) for end in torch.aminmax(index))
         if low < 0 or high >= count:
             raise ValueError(f"{name}: expected indices from 0 to {count - 1}, got {low} to {high}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from fourd_perception.ops.gpu import triton_pooling
 from fourd_perception.ops.neighbour_max import check_neighbours, check_tensor
 from fourd_perception.ops.threads import as_many_as_torch
 
@@ -34,9 +35,9 @@ def displacement_max(
     index: (G, T, M, k) int64, the neighbours of anchor m there, indices into N.
     Returns (G, M, T, C): the maximum over k of
     weight @ (points[frames[g, t], index[g, t, m, k]] - anchors[g, m]); NaN if one of them is NaN.
-    On a CPU nothing as large as N x C or k x C is built; the weight's gradient then goes to the
-    first of equal neighbours and is added up in float64, in the same order on any number of
-    threads. Where the points or the anchors need a gradient, and on other devices, plain PyTorch
+    Nothing as large as N x C or k x C is built; the weight's gradient goes to the first of equal
+    neighbours and is added up in float64, on a CPU in the same order on any number of threads.
+    Where the points or the anchors need a gradient, and on devices without kernels, plain PyTorch
     does the work, a few anchor frames at a time; equal neighbours share the gradient.
     Raises ValueError if a shape, a type or a device does not fit, on the CPU also if a frame or an
     index is out of range (a GPU stops at that by itself).
@@ -54,6 +55,9 @@ def displacement_max(
         return _DisplacementMax.apply(
             points, anchors, wanted, frames.contiguous(), index.contiguous()
         )
+    kernels = None if moves else triton_pooling(points.device)
+    if kernels is not None:
+        return kernels.displacement_max(points, anchors, weight, frames, index)
     return _in_chunks(points, anchors, weight, frames, index)
 
 

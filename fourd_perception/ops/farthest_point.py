@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fourd_perception.ops.boxes import cut_into_boxes
 from fourd_perception.ops.checks import check_points
+from fourd_perception.ops.gpu import triton_searches
 from fourd_perception.ops.threads import as_many_as_torch
 
 _WIDTH = 64  # points in a box
@@ -37,6 +38,9 @@ def farthest_point_sample(points: Tensor, count: int, *, compat: bool = False) -
     axes = points.detach().permute(2, 0, 1).contiguous()
     nearest = _at_first(axes, compat)
     if points.device.type != "cpu":
+        kernels = triton_searches(points.device)
+        if kernels is not None and points.shape[1] <= kernels.MOST_POINTS:
+            return kernels.farthest_point_sample(axes, nearest, count)
         return _sample_torch(axes, nearest, count)
     as_many_as_torch()
     cut = cut_into_boxes(axes.numpy(), _WIDTH)

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from fourd_perception.ops.boxes import cut_into_boxes
 from fourd_perception.ops.checks import check_batch, check_device, check_float32, check_points
+from fourd_perception.ops.gpu import triton_searches
 from fourd_perception.ops.threads import as_many_as_torch
 
 _WIDTH = 32  # points in a box, the bits of a word
@@ -37,6 +38,10 @@ def k_nearest(points: Tensor, centres: Tensor, k: int) -> tuple[Tensor, Tensor]:
         raise ValueError(f"k: expected 1 to {points.shape[1]} (the points), got {k}")
     points, centres = points.detach(), centres.detach()
     if points.device.type != "cpu":
+        kernels = triton_searches(points.device)
+        if kernels is not None and k <= kernels.MOST_NEAREST:
+            squared, index = kernels.k_nearest(points.permute(2, 0, 1), centres, k)
+            return _root(squared), index
         return _nearest_torch(points, centres, k)
     as_many_as_torch()
     cut = cut_into_boxes(points.permute(2, 0, 1).contiguous().numpy(), _WIDTH)

@@ -1,4 +1,4 @@
-"""The maximum over neighbours, on a CPU without ever building the grouped tensor."""
+"""The maximum over neighbours, without ever building the grouped tensor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fourd_perception.ops.gpu import triton_pooling
 from fourd_perception.ops.threads import as_many_as_torch
 
 MOST_NEIGHBOURS = 32767  # the winner's number is kept in one byte, or in two
@@ -24,10 +25,10 @@ def neighbour_max(values: Tensor, frames: Tensor, index: Tensor) -> Tensor:
     index: (G, T, M, k) int64, the neighbours of anchor m there, indices into N.
     Returns (G, M, T, C): out[g, m, t] = max over k of values[frames[g, t], index[g, t, m, k]];
     NaN if one of them is NaN.
-    The gradient goes to the neighbour that was the maximum (on the CPU to the first of equal ones,
-    elsewhere to equal ones in equal parts).
-    Grouping first and pooling after, as is done on a GPU, gives the same, but through a tensor k
-    times as large, which is where PSTNet's time and memory go.
+    The gradient goes to the neighbour that was the maximum (to the first of equal ones; where
+    plain PyTorch does the work, to equal ones in equal parts).
+    Grouping first and pooling after, as plain PyTorch does on devices without kernels, gives the
+    same, but through a tensor k times as large, which is where PSTNet's time and memory go.
     Raises ValueError if a shape, a type or a device does not fit, on the CPU also if a frame or an
     index is out of range (a GPU stops at that by itself).
     """
@@ -36,7 +37,8 @@ def neighbour_max(values: Tensor, frames: Tensor, index: Tensor) -> Tensor:
         # Detached, because a function sees that a leaf needs a gradient, not that none is wanted.
         wanted = values if torch.is_grad_enabled() else values.detach()
         return _NeighbourMax.apply(wanted, frames.contiguous(), index.contiguous())
-    return _grouped(values, frames, index)
+    kernels = triton_pooling(values.device)
+    return (kernels.neighbour_max if kernels else _grouped)(values, frames, index)
 
 
 def neighbour_max_affine(
@@ -60,6 +62,9 @@ def neighbour_max_affine(
     ):
         raise RuntimeError("neighbour_max_affine has no gradient: call it under torch.no_grad()")
     if values.device.type != "cpu":
+        kernels = triton_pooling(values.device)
+        if kernels is not None:
+            return kernels.neighbour_max_affine(values, frames, index, constant, scale, shift)
         pooled = _grouped(values, frames, index)
         return torch.relu(scale * (pooled + constant[:, :, None]) + shift)
     as_many_as_torch()

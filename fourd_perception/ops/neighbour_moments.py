@@ -1,4 +1,4 @@
-"""Mean and variance over neighbours, on a CPU without ever building the grouped tensor."""
+"""Mean and variance over neighbours, without ever building the grouped tensor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fourd_perception.ops.gpu import triton_pooling
 from fourd_perception.ops.neighbour_max import check_neighbours, check_tensor, parts_of_channels
 from fourd_perception.ops.neighbour_sum import neighbour_sum
 from fourd_perception.ops.threads import as_many_as_torch
@@ -34,7 +35,8 @@ def neighbour_moments(
     check_tensor("constant", constant, (groups, anchors, values.shape[2]), values.device)
     if values.device.type == "cpu":
         return _NeighbourMoments.apply(values, constant, frames.contiguous(), index.contiguous())
-    return _moments(values, constant, frames, index)
+    kernels = triton_pooling(values.device)
+    return (kernels.neighbour_moments if kernels else _moments)(values, constant, frames, index)
 
 
 def _moments(

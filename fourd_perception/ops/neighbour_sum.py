@@ -1,4 +1,4 @@
-"""The sum over neighbours, on a CPU without ever building the grouped tensor."""
+"""The sum over neighbours, without ever building the grouped tensor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fourd_perception.ops.gpu import triton_pooling
 from fourd_perception.ops.neighbour_max import check_neighbours, parts_of_channels
 from fourd_perception.ops.threads import as_many_as_torch
 
@@ -29,6 +30,9 @@ def neighbour_sum(values: Tensor, frames: Tensor, index: Tensor) -> Tensor:
     check_neighbours(values, frames, index)
     if values.device.type == "cpu":
         return _NeighbourSum.apply(values, frames.contiguous(), index.contiguous())
+    kernels = triton_pooling(values.device)
+    if kernels is not None:
+        return kernels.neighbour_sum(values, frames, index)
     return values[frames[:, :, None, None], index].sum(dim=3).transpose(1, 2)
 
 

@@ -195,7 +195,7 @@ def test_a_disagreement_names_the_item_and_writes_nothing(
 ) -> None:
     item = bench.ITEMS[CHEAPEST]
     wrong = Contest(lambda: torch.ones(1), lambda: torch.zeros(1))
-    monkeypatch.setitem(bench.ITEMS, CHEAPEST, type(item)(lambda: wrong, "textbook", 1.0))
+    monkeypatch.setitem(bench.ITEMS, CHEAPEST, type(item)(lambda _: wrong, "textbook", 1.0))
     monkeypatch.setattr(bench, "OUT", tmp_path)
     monkeypatch.setattr("sys.argv", ["bench.py", "--only", CHEAPEST])
     assert bench.main() == 1

@@ -32,8 +32,9 @@ def test_a_row_is_the_mean_of_its_seeds_and_is_trained_once(run, tmp_path, monke
     figures = series.figures_of(["a"], run, asked)
     assert list(figures) == ["a", "a_std", "a_segments", "a_segments_std"]
     each = [
-        series.video_accuracies(tmp_path / name / f"{name}.safetensors", run("a", 0).config.data,
-                                "test")["windows"]
+        series.video_accuracies(
+            tmp_path / name / f"{name}.safetensors", run("a", 0).config, "test"
+        )["windows"]
         for name in ("a_1", "a_2")
     ]  # fmt: skip
     assert figures["a"] == pytest.approx(sum(each) / 2, abs=0.01)
@@ -41,6 +42,33 @@ def test_a_row_is_the_mean_of_its_seeds_and_is_trained_once(run, tmp_path, monke
     monkeypatch.setattr(series, "finetune", None)
     assert series.figures_of(["a"], run, asked) == figures
     assert capsys.readouterr().out.count("a_segments_std") == 2
+
+
+def test_several_runs_at_a_time_give_the_same_and_keep_what_they_say(run, tmp_path):
+    alone = series.figures_of(["a", "b"], run, told("--out", str(tmp_path / "alone")))
+    asked = told("--out", str(tmp_path / "together"), "--jobs", "2")
+    assert series.figures_of(["a", "b"], run, asked) == alone
+    for name in ("a_0", "b_0"):
+        assert "epoch 1 of 1" in (tmp_path / "together" / name / "log.txt").read_text()
+
+
+def test_what_a_run_begins_with_is_trained_first_where_it_is_not_there(run, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(series, "pretrain", lambda config, folder: done.append((config, folder)))
+    monkeypatch.setattr(series, "finetune", lambda config, folder, init: done.append(init))
+    monkeypatch.setattr(series, "video_accuracies", lambda *_: {"windows": 50.0})
+    weights, before = tmp_path / "before" / "weights.safetensors", object()
+
+    def begun(row, seed):
+        return series.Run(run(row, seed).config, weights, before)
+
+    asked = told("--out", str(tmp_path))
+    assert series.figures_of(["a"], begun, asked) == {"a": 50.0}
+    assert done == [(before, weights.parent), weights]
+    weights.parent.mkdir()
+    weights.touch()
+    series.figures_of(["a"], begun, asked)
+    assert done[2:] == [weights]
 
 
 def test_figures_go_into_a_file_or_beside_those_that_it_has(run, tmp_path):

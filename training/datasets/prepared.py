@@ -50,7 +50,7 @@ from training.datasets.labelled_video import (
 from training.folder_lock import locked
 
 _FORMAT = 4
-_OPEN_FILES = 64
+_OPEN_FILES = 4096  # as mappings of memory, which are not file descriptors
 _LEVELS = 2**16 - 1
 _COARSEST = 0.002
 """Metres: the largest step of a grid, far above which points would fall together."""
