@@ -72,20 +72,23 @@ class Signals:
 class Started:
     """A node that is started: `recognizer` or `segmenter`, and its parameters.
 
-    label_topics: its class tables, which whoever plays to it waits for.
+    label_topics: its class tables, which whoever plays to it waits for. image_topic: of its images;
+    it has none without.
     """
 
     name: str
     parameters: Mapping[str, object]
     label_topics: tuple[str, ...]
+    image_topic: str = ""
 
     def arguments(self, cloud_topic: str) -> list[str]:
         """Its module and command line."""
         given = {"autostart": True, "top_k": 0, **self.parameters}
         told = [("-p", f"{key}:={_as_yaml(value)}") for key, value in given.items()]
+        images = ["-r", f"image:={self.image_topic}"] if self.image_topic else []
         return [
             f"fourd_perception.nodes.{self.name}", "--ros-args",
-            "-r", f"points:={cloud_topic}", *(word for pair in told for word in pair),
+            "-r", f"points:={cloud_topic}", *images, *(word for pair in told for word in pair),
         ]  # fmt: skip
 
 
