@@ -22,6 +22,7 @@ from fourd_perception.stream.window import ClipConfig
 METADATA_KEY = "fourd_perception"
 """Under which a checkpoint's card stands in its file."""
 _FORMAT = 1
+_LONGEST_NAME = 200
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _KEPT = {True: (torch.float32, torch.float16, torch.bfloat16, torch.float64), False: (torch.int64,)}
 
@@ -48,6 +49,12 @@ class ModelCard:
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes: expected different names, got {list(self.classes)}")
+        for name in (self.name, *self.classes):  # they are printed, and put into messages
+            if not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
+                raise ValueError(
+                    f"name, classes: expected 1 to {_LONGEST_NAME} printable characters, "
+                    f"got {name[:20]!r}"
+                )
         if self.colours and len(self.colours) != len(self.classes):
             raise ValueError(f"colours: {len(self.colours)} of {len(self.classes)} classes")
         for colour in self.colours:

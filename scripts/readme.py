@@ -1,16 +1,19 @@
-"""Write the generated parts of README.md: parameters from the code, figures from results/.
+"""Write the generated parts of README.md and docs/: parameters from code, figures from results/.
 
-python scripts/readme.py          bring README.md up to date
-python scripts/readme.py --check  only say whether it is; exit code 1 if not
+python scripts/readme.py          bring them up to date
+python scripts/readme.py --check  only say whether they are; exit code 1 if not
+
+A block stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->`, in one of the files.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -39,7 +42,7 @@ def figures() -> str:
             for name, value in result["figures"].items()
             if isinstance(value, (int, float))
         ]
-        if path.stem == "bench":
+        if path.stem in ("bench", "bench_gpu"):
             numbers = ["see *How it is fast*"]
         data = result["data"].replace("|", "/")
         rows.append(
@@ -50,8 +53,18 @@ def figures() -> str:
 
 
 def speed() -> str:
-    """What `make bench` measured: ours, what it is held against, and how many times as long."""
-    result = json.loads((ROOT / "results" / "bench.json").read_text(encoding="utf-8"))
+    """What `make bench` measured on a CPU."""
+    return _speed("bench")
+
+
+def speed_gpu() -> str:
+    """What it measured on a GPU."""
+    return _speed("bench_gpu")
+
+
+def _speed(stem: str) -> str:
+    """Ours, what it is held against, and how many times as long."""
+    result = json.loads((ROOT / "results" / f"{stem}.json").read_text(encoding="utf-8"))
     rows = ["| measured | ours | held against | ratio |", "| --- | --- | --- | --- |"]
     for name, item in result["figures"]["items"].items():
         ours = f"{_time(item['ours_ms']['median'])}"
@@ -60,16 +73,16 @@ def speed() -> str:
             continue
         theirs = f"{item['theirs']}: {_time(item['theirs_ms']['median'])}"
         rows.append(f"| `{name}` | {ours} | {theirs} | {item['ratio']:.3g} |")
-    for name, sides in result["figures"]["memory_mb"].items():
+    for name, sides in result["figures"].get("memory_mb", {}).items():
         ratio = sides["theirs"] / sides["ours"]
         rows.append(
             f"| `{name}` | {sides['ours']:.0f} MB | textbook: {sides['theirs']:.0f} MB "
             f"| {ratio:.3g} |"
         )
     machine = result["machine"]
+    where = machine["gpu"] or f"{machine['cores']} cores of an {machine['cpu']}"
     return "\n".join(rows) + (
-        f"\n\nMedians on {machine['cores']} cores of an {machine['cpu']}, float32, "
-        f"PyTorch {machine['torch']}; {result['protocol']}."
+        f"\n\nMedians on {where}, float32, PyTorch {machine['torch']}; {result['protocol']}."
     )
 
 
@@ -132,25 +145,54 @@ def segmenter_parameters() -> str:
     return markdown_table(SegmenterParameters)
 
 
+def launch_arguments() -> str:
+    """What the launch file declares, from its syntax tree: launch need not be installed."""
+    rows = ["| argument | default | meaning |", "| --- | --- | --- |"]
+    path = ROOT / "launch" / "recognizer.launch.py"
+    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "DeclareLaunchArgument":
+            given = {one.arg: one.value for one in call.keywords}
+            name, meaning = ast.literal_eval(call.args[0]), ast.literal_eval(given["description"])
+            default = given["default_value"]
+            if isinstance(default, ast.Constant):
+                shown = f"`{default.value}`" if default.value else ""
+            else:  # str(CONFIG / "name")
+                files = [one.value for one in ast.walk(default) if isinstance(one, ast.Constant)]
+                shown = f"`config/{files[0]}`"
+            rows.append(f"| `{name}` | {shown} | {meaning} |")
+    return "\n".join(rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "encoders": encoders,
     "speed": speed,
+    "speed_gpu": speed_gpu,
     "figures": figures,
+    "launch_arguments": launch_arguments,
     "models": models,
     "parameters": parameters,
     "segmenter_parameters": segmenter_parameters,
 }
 
 
-def render(text: str) -> str:
-    """`text` with every block between its markers made anew."""
+def render(texts: Mapping[Path, str]) -> dict[Path, str]:
+    """The files with every block between its markers made anew. texts: by their paths.
+
+    Raises SystemExit where a block is in none of them.
+    """
+    made = dict(texts)
     for name, make in BLOCKS.items():
-        pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end: {name} -->)"
-        if not re.search(pattern, text, re.DOTALL):
-            raise SystemExit(f"README.md: the markers of the block '{name}' are missing")
+        pattern = rf"<!-- generated: {name} -->\n.*?<!-- end: {name} -->"
+        homes = [path for path, text in texts.items() if re.search(pattern, text, re.DOTALL)]
+        if not homes:
+            raise SystemExit(f"README.md, docs/: the markers of the block '{name}' are missing")
         block = make() + "\n"
-        text = re.sub(pattern, lambda found: found[1] + block + found[2], text, flags=re.DOTALL)  # noqa: B023
-    return text
+        for path in homes:
+            up = "../" * (len(path.relative_to(ROOT).parts) - 1)
+            own = re.sub(r"\]\((?!https?:|#)", "](" + up, block)
+            before, after = re.split(pattern, made[path], flags=re.DOTALL)
+            made[path] = f"{before}<!-- generated: {name} -->\n{own}<!-- end: {name} -->{after}"
+    return made
 
 
 def _time(milliseconds: float) -> str:
@@ -166,18 +208,21 @@ def _number(value: float) -> str:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Write the generated parts of README.md")
+    parser = argparse.ArgumentParser(description="Write the generated parts of README.md and docs/")
     parser.add_argument("--check", action="store_true", help="only say whether they are up to date")
     arguments = parser.parse_args()
-    path = ROOT / "README.md"
-    old = path.read_text(encoding="utf-8")
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    old = {path: path.read_text(encoding="utf-8") for path in paths}
     new = render(old)
+    changed = [path for path in paths if new[path] != old[path]]
     if arguments.check:
-        if new != old:
-            print("README.md is not up to date: run python scripts/readme.py", file=sys.stderr)
-        return int(new != old)
-    with written(path) as part:
-        part.write_text(new, encoding="utf-8")
+        for path in changed:
+            name = path.relative_to(ROOT)
+            print(f"{name} is not up to date: run python scripts/readme.py", file=sys.stderr)
+        return int(bool(changed))
+    for path in changed:
+        with written(path) as part:
+            part.write_text(new[path], encoding="utf-8")
     return 0
 
 

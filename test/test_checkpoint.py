@@ -55,6 +55,13 @@ class _Trap:
         return (exec, ("raise SystemExit('a pickle was loaded')",))
 
 
+def _claiming(size: int) -> bytes:
+    """A file whose header claims a tensor of so many bytes, and that has none of them."""
+    tensor = {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}
+    header = json.dumps({"a": tensor}).encode()
+    return len(header).to_bytes(8, "little") + header
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -67,6 +74,10 @@ class _Trap:
             "without 'fourd_perception' metadata",
         ),
         (lambda path: save_file({}, path, {"fourd_perception": "{"}), "not JSON"),
+        (lambda path: save_file({}, path, {"fourd_perception": "1" * 5000}), "not JSON"),
+        (lambda path: save_file({}, path, {"fourd_perception": "[" * 99999}), "not JSON"),
+        (lambda path: path.write_bytes(b"\xff" * 7 + b"\x7f{}"), "damaged"),  # a header of 2^63
+        (lambda path: path.write_bytes(_claiming(1 << 40)), "damaged"),
         (lambda path: _rewrite(path, lambda state: state.pop("head.bias")), "'head.bias' is miss"),
         (
             lambda path: _rewrite(path, lambda state: state.update(more=torch.zeros(1))),
@@ -111,6 +122,9 @@ def _enlarge(card):
         (_enlarge, "weights and card disagree"),  # and not: out of memory
         (lambda card: card["preprocess"].update(points=1), "4 frames x 1 points is too small"),
         (lambda card: card["model"]["layers"][0].update(out_channels=10**9), "1 to 65536"),
+        (lambda card: card["clip"].update(frame_step=10**400), "frame_step: expected 1 to 1000"),
+        (lambda card: card.update(classes=["idle", "wave\x1b[2J", "kick"]), "printable characters"),
+        (lambda card: card.update(name="n" * 201), "1 to 200 printable characters, got 'nnn"),
     ],
 )
 def test_a_cards_sizes_are_checked_before_they_are_believed(tmp_path, change, says):

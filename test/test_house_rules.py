@@ -138,7 +138,7 @@ def nothing_dangerous(source: Source) -> Iterator[Problem]:
     for call, name in source.calls():
         if name.startswith("pickle."):  # that alone, so that pickle.UnpicklingError can be caught
             yield call.lineno, f"calls {name}: its files can run code"
-        elif name in {"eval", "exec", "os.system", "os.popen"}:
+        elif name in {"__import__", "compile", "eval", "exec", "os.system", "os.popen"}:
             yield call.lineno, f"calls {name}"
         elif name in {"yaml.load", "yaml.full_load", "yaml.unsafe_load", "yaml.load_all"}:
             yield call.lineno, f"calls {name}; yaml.safe_load"
@@ -150,6 +150,37 @@ def nothing_dangerous(source: Source) -> Iterator[Problem]:
             yield call.lineno, f"{name} with allow_pickle"
         elif keyword(call, "shell") and not is_constant(keyword(call, "shell"), False):
             yield call.lineno, f"{name} with shell"
+
+
+def nothing_from_the_network(source: Source) -> Iterator[Problem]:
+    """A robot works where there is no network; nothing is fetched, and nobody is told anything."""
+    for line, module in source.imports():
+        if module.split(".")[0] in {
+            "aiohttp", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib",
+            "socket", "urllib", "urllib3", "xmlrpc",
+        }:  # fmt: skip
+            yield line, f"imports {module}"
+    for call, name in source.calls():
+        last = name.split(".")[-1]
+        if last == "from_pretrained" and not is_constant(keyword(call, "local_files_only"), True):
+            yield call.lineno, f"{name} without local_files_only=True"
+        elif last in {
+            "load_state_dict_from_url",
+            "snapshot_download",
+            "hf_hub_download",
+        } or name.startswith("torch.hub."):
+            yield call.lineno, f"calls {name}"
+        elif keyword(call, "trust_remote_code") is not None:
+            yield call.lineno, f"{name} with trust_remote_code"
+
+
+def yaml_is_plain(source: Source) -> Iterator[Problem]:
+    """A loader of our own is a SafeLoader: it makes no objects."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ClassDef):
+            for base in map(ast.unparse, node.bases):
+                if base.startswith("yaml.") and base not in {"yaml.SafeLoader", "yaml.CSafeLoader"}:
+                    yield node.lineno, f"{node.name} is a {base}; yaml.SafeLoader"
 
 
 def assert_only_narrows(source: Source) -> Iterator[Problem]:
@@ -266,9 +297,10 @@ def launch_starts_nothing_itself(source: Source) -> Iterator[Problem]:
             yield line, f"imports {module}"
 
 
-EVERYWHERE = (nothing_dangerous, no_drawer_for_everything, no_paths_of_one_machine)
+EVERYWHERE = (nothing_dangerous, yaml_is_plain, no_drawer_for_everything, no_paths_of_one_machine)
 IN_PACKAGE = (
     *EVERYWHERE,
+    nothing_from_the_network,
     ros_stays_in_nodes,
     imports_go_one_way,
     assert_only_narrows,
@@ -335,6 +367,13 @@ def test_there_is_something_to_look_at() -> None:
         (nothing_dangerous, "a.py", "torch.load(path, weights_only=False)"),
         (nothing_dangerous, "a.py", "np.load(path, allow_pickle=True)"),
         (nothing_dangerous, "a.py", "subprocess.run(line, shell=True)"),
+        (nothing_dangerous, "a.py", "__import__(name)"),
+        (yaml_is_plain, "a.py", "class A(yaml.FullLoader): ..."),
+        (nothing_from_the_network, "a.py", "import urllib.request"),
+        (nothing_from_the_network, "a.py", "def f():\n    from huggingface_hub import x"),
+        (nothing_from_the_network, "a.py", "CLIPTokenizer.from_pretrained(path)"),
+        (nothing_from_the_network, "a.py", "torch.hub.load('a/b', 'c')"),
+        (nothing_from_the_network, "a.py", "f(path, trust_remote_code=True)"),
         (assert_only_narrows, "a.py", "def f(x):\n    assert x > 0"),
         (assert_only_narrows, "a.py", "def f(x):\n    assert x is not None"),
         (assert_only_narrows, "a.py", "def f(x):\n    if x:\n        assert isinstance(x, int)"),
@@ -374,6 +413,8 @@ def test_a_rule_sees_what_breaks_it(rule: Rule, path: str, text: str) -> None:
         (imports_go_one_way, "models/a.py", "from fourd_perception.ops.ball_query import f"),
         (imports_go_one_way, "ops/a.py", "from fourd_perception.errors import InputError"),
         (nothing_dangerous, "a.py", "model.eval()\ntorch.load(path, weights_only=True)"),
+        (yaml_is_plain, "a.py", "class A(yaml.SafeLoader): ..."),
+        (nothing_from_the_network, "a.py", "A.from_pretrained(path, local_files_only=True)"),
         (assert_only_narrows, "a.py", "def f(self):\n    assert self.x is not None"),
         (parameters_are_described, "a.py", "x: int = param(3, 'frames in a clip')"),
         (shapes_are_said, "ops/a.py", "def f(x: Tensor) -> Tensor:\n    '''(B, N, 3) to (B,).'''"),

@@ -81,6 +81,26 @@ def test_every_import_is_declared() -> None:
     assert not missing, f"package.xml has no exec_depend for {sorted(missing)}"
 
 
+def test_bloom_reads_the_manifest_and_the_changelog() -> None:
+    """With the parsers that bloom uses, which refuse what a release may not have."""
+    package = pytest.importorskip("catkin_pkg.package")
+    changelog = pytest.importorskip("catkin_pkg.changelog")
+    found = package.parse_package(ROOT)
+    found.validate()
+    assert found.name == NAME and found.get_build_type() == "ament_python"
+    assert found.licenses == ["Apache-2.0"] and found.maintainers[0].email
+    assert not {one.name for one in found.build_depends}  # nothing is compiled
+    text = (ROOT / "CHANGELOG.rst").read_text(encoding="utf-8")
+    assert changelog.populate_changelog_from_rst(changelog.Changelog(NAME), text) is not None
+
+
+def test_the_image_is_of_every_distribution_and_holds_no_secret() -> None:
+    lines = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    assert "ARG ROS_DISTRO=jazzy" in lines and "FROM ros:${ROS_DISTRO}-ros-base" in lines
+    assert any("USER " in line and "root" not in line for line in lines)
+    assert {".git", ".venv*", "out"} <= set((ROOT / ".dockerignore").read_text().split())
+
+
 def test_every_message_package_is_used() -> None:
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / NAME).rglob("*.py")]
     for package in (str(one.text) for one in manifest().iter("exec_depend")):

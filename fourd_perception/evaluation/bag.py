@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 import weakref
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_perception.checkpoint import Checkpoint
+from fourd_perception.checkpoint import Checkpoint, ModelCard
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag_frames import BagFrame, BagFrames, Tap
 from fourd_perception.evaluation.bag_labels import BagTruth
@@ -20,6 +21,7 @@ from fourd_perception.evaluation.bag_source import BagSource, find_source
 from fourd_perception.evaluation.live_difference import LiveDifference, Said, labels_digest
 from fourd_perception.evaluation.metrics import label_confusion, window_truth
 from fourd_perception.evaluation.session import Answer, Picture, Session
+from fourd_perception.parameters import from_mapping
 from fourd_perception.pipeline import (
     ActionPipeline,
     FrameActionConfig,
@@ -57,7 +59,8 @@ class Stages:
 class LabelledFrame:
     """How a frame's points were labelled. recorded: nanoseconds. counts: points of each class, and
     at the end those without a label. right, judged: of the points whose truth is known. digest: of
-    the labels, see `labels_digest`."""
+    the labels, see `labels_digest`. by_class: of every class the judged points that are right,
+    those that are of it, and those that are said to be."""
 
     stamp: int
     recorded: int
@@ -65,6 +68,7 @@ class LabelledFrame:
     right: int
     judged: int
     digest: str
+    by_class: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +77,10 @@ class BagResult:
 
     session: its clouds, truth and answers; of a model that labels points there are none, but
     `frames`. scores: (N, K) float32 of the answers. recorded: (N,) int64 nanoseconds, when the
-    cloud that an answer speaks of was. points: (K, K + 1) counts as `label_confusion` gives them,
-    or None where the clouds bring no truth. notes: a line each on what was wrong with the bag.
-    live: what the live node said otherwise, where it was asked.
+    cloud that an answer speaks of was. due: (N,) int64, of every answer the number, from 1, of the
+    message with which its window was complete. points: (K, K + 1) counts as `label_confusion` gives
+    them, or None where the clouds bring no truth. notes: a line each on what was wrong with the
+    bag. live: what the live node said otherwise, where it was asked.
     """
 
     path: Path
@@ -84,6 +89,7 @@ class BagResult:
     session: Session
     scores: NDArray[np.float32]
     recorded: NDArray[np.int64]
+    due: NDArray[np.int64]
     frames: tuple[LabelledFrame, ...]
     points: NDArray[np.int64] | None
     stages: Stages
@@ -96,6 +102,12 @@ class BagResult:
         if self.frames:
             return [Said(one.stamp, one.digest, 0.0) for one in self.frames]
         return [Said(one.stamp, one.label or "", one.score) for one in self.session.answers]
+
+    @property
+    def delay(self) -> int:
+        """Nanoseconds from a cloud's stamp to its recording, their median."""
+        stamps = [one.stamp for one in self.frames or self.session.answers]
+        return round(float(np.median(self.recorded - np.array(stamps, np.int64))))
 
     @property
     def name(self) -> str:
@@ -116,20 +128,29 @@ class BagResult:
         return replace(self, session=replace(self.session, pictures=tuple(pictures)))
 
 
-def make_pipeline(checkpoint: Checkpoint, stride: int = 0) -> Pipeline:
-    """The pipeline of the checkpoint's task, as its node has it. stride: 0 for the node's own.
+_PIPELINES: dict[str, tuple[Callable[[Checkpoint, Any], Pipeline], type[PipelineConfig]]] = {
+    "action_recognition": (ActionPipeline, PipelineConfig),
+    "action_segmentation": (FrameActionPipeline, FrameActionConfig),
+    "semantic_segmentation": (SegmentationPipeline, SegmentationConfig),
+}
 
-    Raises InputError on a model of another task.
+
+def settings_of(card: ModelCard) -> type[PipelineConfig]:
+    """The settings of the pipeline that runs a model. Raises InputError where none does."""
+    if card.task not in _PIPELINES:
+        raise InputError(f"{card.name}: nothing here runs a model for the task '{card.task}'")
+    return _PIPELINES[card.task][1]
+
+
+def make_pipeline(checkpoint: Checkpoint, settings: Mapping[str, Any] | None = None) -> Pipeline:
+    """The pipeline of the checkpoint's task, as its node has it. settings: other values of its
+    parameters, by their names.
+
+    Raises InputError on a model of another task, and on settings that it does not have.
     """
-    given = {"stride": stride} if stride else {}
-    task = checkpoint.card.task
-    if task == "action_recognition":
-        return ActionPipeline(checkpoint, PipelineConfig(**given))
-    if task == "action_segmentation":
-        return FrameActionPipeline(checkpoint, FrameActionConfig(**given))
-    if task == "semantic_segmentation":
-        return SegmentationPipeline(checkpoint, SegmentationConfig(**given))
-    raise InputError(f"{checkpoint.card.name}: nothing here runs a model for the task '{task}'")
+    card = checkpoint.card
+    config = from_mapping(settings_of(card), settings or {}, f"{card.name} ({card.task})")
+    return _PIPELINES[card.task][0](checkpoint, config)
 
 
 def evaluate(
@@ -157,7 +178,7 @@ def evaluate(
         frames = BagFrames(bag, source, tap)
         started = time.perf_counter()
         for one in frames:
-            run.take(one)
+            run.take(one, frames.messages)
             if progress:
                 progress((one.recorded - bag.start_time) / SECOND)
         wall = time.perf_counter() - started
@@ -200,6 +221,7 @@ class _Run:
     windows: int = 0
     stamps: array[int] = field(default_factory=lambda: array("q"))
     recorded: array[int] = field(default_factory=lambda: array("q"))
+    due: array[int] = field(default_factory=lambda: array("q"))
     answers: list[Answer] = field(default_factory=list)
     scores: list[NDArray[np.float32]] = field(default_factory=list)
     frames: list[LabelledFrame] = field(default_factory=list)
@@ -216,8 +238,8 @@ class _Run:
         self._when: dict[int, int] = {}
         self._sampled_ms = self.pipeline.sampling_ms
 
-    def take(self, read: BagFrame) -> None:
-        """A frame through the pipeline."""
+    def take(self, read: BagFrame, number: int) -> None:
+        """A frame through the pipeline. number: of its message."""
         self.stamps.append(read.frame.stamp)
         self.read_ms.append(read.read_ms)
         self._when[read.frame.stamp] = read.recorded
@@ -240,6 +262,7 @@ class _Run:
         else:
             for one in result.frames if isinstance(result, FrameActions) else (result,):
                 recorded = self._answer(one)
+        self.due.extend([number] * (len(self.recorded) - len(self.due)))
         if self.on_result:
             self.on_result(result, recorded)
 
@@ -268,6 +291,7 @@ class _Run:
             ),
             scores=np.array(self.scores, np.float32).reshape(-1, len(card.classes)),
             recorded=np.array(self.recorded, np.int64),
+            due=np.array(self.due, np.int64),
             frames=tuple(self.frames),
             points=self.points,
             stages=Stages(
@@ -299,6 +323,7 @@ class _Run:
         classes = len(self.pipeline.card.classes)
         recorded, truth = self._when[said.stamp], self._truth.get(said.frame)
         right = judged = 0
+        by_class: tuple[tuple[int, int, int], ...] = ()
         if truth is not None:
             strange = ((truth < 0) | (truth >= classes)) & ~np.isin(truth, _IGNORED)
             self.strange_labels += int(strange.sum())
@@ -307,6 +332,8 @@ class _Run:
                 ignore=_IGNORED,
             )  # fmt: skip
             right, judged = int(np.trace(counts)), int(counts.sum())
+            hits, are, said_to_be = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+            by_class = tuple(zip(hits.tolist(), are.tolist(), said_to_be.tolist()))
             self.points = counts if self.points is None else self.points + counts
         counted = np.bincount(np.minimum(said.labels, classes), minlength=classes + 1)
         self.frames.append(
@@ -317,6 +344,7 @@ class _Run:
                 right,
                 judged,
                 labels_digest(said.labels),
+                by_class,
             )
         )
         self.recorded.append(recorded)

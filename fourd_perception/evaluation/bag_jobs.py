@@ -5,10 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from fourd_perception.evaluation.bag_labels import (
     read_labels,
 )
 from fourd_perception.evaluation.bag_source import BagSource
+from fourd_perception.evaluation.label_topic import topic_labels
 from fourd_perception.evaluation.moments import picture_moments
 from fourd_perception.evaluation.written_bag import prediction_bag
 from fourd_perception.recordings.bag_reader import open_bag
@@ -38,15 +39,16 @@ _STEP = 0.5
 
 @dataclass(frozen=True)
 class BagJob:
-    """One bag and one model. labels: a CSV; without it a bag's own truth.csv is taken. stride: 0
-    for the node's own. write_to: a folder for a copy of the bag with the predictions, or None.
-    pictures: how many of the hardest moments."""
+    """One bag and one model. labels: a CSV, or labels_topic: a topic of the bag; without them a
+    bag's own truth.csv is taken. settings: as `make_pipeline` has them. write_to: a folder for a
+    copy of the bag with the predictions, or None. pictures: how many of the hardest moments."""
 
     bag: Path
     model: Path
     source: BagSource
     labels: Path | None = None
-    stride: int = 0
+    labels_topic: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     write_to: Path | None = None
     pictures: int = 8
 
@@ -66,7 +68,7 @@ def run_job(job: BagJob, progress: Callable[[float], None] | None = None) -> Out
     """Evaluate a bag: predictions, truth where there is any, pictures of the hardest moments."""
     try:
         loaded = checkpoint.load(job.model)
-        pipeline = make_pipeline(loaded, job.stride)
+        pipeline = make_pipeline(loaded, job.settings)
         if loaded.card.task == "semantic_segmentation":
             check_point_classes(job.bag, loaded.card)
         with ExitStack() as stack:
@@ -100,18 +102,27 @@ def run_jobs(jobs: Sequence[BagJob], processes: int = 1) -> list[Outcome]:
 
 
 def _judged(job: BagJob, result: BagResult) -> BagResult:
-    labels_points = result.task == "semantic_segmentation"
-    file: LabelFile | None = read_labels(job.labels) if job.labels else own_labels(job.bag)
-    if file is None or (labels_points and not job.labels):
+    given = job.labels or job.labels_topic
+    if result.task == "semantic_segmentation":
+        if given:
+            raise InputError(
+                f"{given}: says what is done when, and {job.model} labels points: their truth is "
+                "the field `label` of the bag's clouds; leave it out"
+            )
         return result
-    if labels_points:
-        raise InputError(
-            f"{job.labels}: says what is done when, and {job.model} labels points: their truth is "
-            "the field `label` of the bag's clouds; leave --labels out"
-        )
-    clouds = result.session.clouds
-    truth = bag_truth(file, job.bag, clouds[0], clouds[-1], result.session.classes)
-    return result.with_truth(truth)
+    clouds, classes = result.session.clouds, result.session.classes
+    first, last = clouds[0], clouds[-1]
+    problems: tuple[str, ...] = ()
+    file: LabelFile | None
+    if job.labels_topic:
+        found = topic_labels(job.bag, job.labels_topic, classes, first, last, result.delay)
+        file, problems = found.file, found.problems
+    else:
+        file = read_labels(job.labels) if job.labels else own_labels(job.bag)
+    if file is None:
+        return result
+    truth = bag_truth(file, job.bag, first, last, classes)
+    return result.with_truth(replace(truth, problems=(*problems, *truth.problems)))
 
 
 def _run_in_processes(jobs: Sequence[BagJob], processes: int, bar: Any) -> list[Outcome]:

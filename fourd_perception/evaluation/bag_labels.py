@@ -50,10 +50,12 @@ class LabelLine:
 
 @dataclass(frozen=True)
 class LabelFile:
-    """The lines of a label file, in its order."""
+    """The lines of a label file, in its order. path: what messages call it. unit: what they call a
+    line of it."""
 
-    path: Path
+    path: Path | str
     lines: tuple[LabelLine, ...]
+    unit: str = "line"
 
     def of_bag(self, bag: Path) -> list[LabelLine]:
         """Those of one bag, by the time of their start."""
@@ -68,7 +70,7 @@ class LabelFile:
             if not any(is_of(one.bag, bag) for bag in known):
                 others.setdefault(one.bag, []).append(one.number)
         return [
-            f"{self.path}, line {numbers[0]}"
+            f"{self.path}, {self.unit} {numbers[0]}"
             + (f" and {len(numbers) - 1} more" if len(numbers) > 1 else "")
             + f": labels for the bag '{bag:.80}', which is not evaluated here"
             for bag, numbers in others.items()
@@ -147,13 +149,13 @@ def bag_truth(
     """
     lines = file.of_bag(bag)
     if not lines:
-        return BagTruth((), (f"{file.path}: no line for the bag '{bag.name}'",), "")
+        return BagTruth((), (f"{file.path}: no {file.unit} for the bag '{bag.name}'",), "")
     relative = lines[0].start < first
     shift = first if relative else 0
     problems: list[str] = []
     inside = []
     for one in lines:
-        where = f"{file.path}, line {one.number}"
+        where = f"{file.path}, {file.unit} {one.number}"
         start, end = one.start + shift, one.end + shift
         if start > last or end <= first:
             problems.append(
@@ -184,8 +186,8 @@ def _untangled(
             both = min(end, reach[0])
             claimed.append((start, both))
             problems.append(
-                f"{file.path}, line {one.number}: overlaps line {reach[1].number} for "
-                f"{_seconds(both - start)} s; that time is not judged"
+                f"{file.path}, {file.unit} {one.number}: overlaps {file.unit} {reach[1].number} "
+                f"for {_seconds(both - start)} s; that time is not judged"
             )
         if reach is None or end > reach[0]:
             reach = (end, one)
@@ -207,8 +209,8 @@ def _gaps(file: LabelFile, lines: Sequence[tuple[int, int, LabelLine]], first: i
     for start, end, one in lines[1:]:
         if start > reach and before is not None:
             problems.append(
-                f"{file.path}, lines {before.number} and {one.number}: nothing is labelled for "
-                f"{_seconds(start - reach)} s between them; not judged"
+                f"{file.path}, {file.unit}s {before.number} and {one.number}: nothing is labelled "
+                f"for {_seconds(start - reach)} s between them; not judged"
             )
         if end > reach:
             reach, before = end, one
@@ -230,8 +232,8 @@ def _unknown(file: LabelFile, lines: Sequence[LabelLine], classes: Sequence[str]
         lines_ = ", ".join(str(number) for number in sorted(where)[:10])
         more = f" and {len(where) - 10} more" if len(where) > 10 else ""
         problems.append(
-            f"{file.path}, line {lines_}{more}: the model has no class '{label:.60}' ({known}); "
-            "not judged"
+            f"{file.path}, {file.unit} {lines_}{more}: the model has no class '{label:.60}' "
+            f"({known}); not judged"
         )
     return problems
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+_ROUNDING = 1e-3
+"""A score that differs by more is of other frames; by less, perhaps only of another device."""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -28,6 +31,8 @@ class LiveDifference:
 
     offline, live: how many answers each gave. lost: offline only. strange: live only, as when its
     windows began at another cloud. changed: both, but of another class, or with other labels.
+    rescored: both, of the same class, but with another score: the model saw other frames, as where
+    the node skipped a window and spoke of its frames with the next one, or a cloud was lost.
     score_difference: the largest of the best class's score. latency: from the sending of the cloud
     to the arrival of the answer, milliseconds.
     """
@@ -37,6 +42,7 @@ class LiveDifference:
     lost: int
     strange: int
     changed: int
+    rescored: int
     score_difference: float
     latency_p50_ms: float | None
     latency_p99_ms: float | None
@@ -44,7 +50,7 @@ class LiveDifference:
     @property
     def is_zero(self) -> bool:
         """Whether the same was said of the same frames."""
-        return not (self.lost or self.strange or self.changed)
+        return not (self.lost or self.strange or self.changed or self.rescored)
 
     def text(self) -> str:
         """In a sentence."""
@@ -56,7 +62,8 @@ class LiveDifference:
             return f"live, over DDS: the same {self.live} answers{late}"
         return (
             f"live, over DDS: {self.live} answers, offline {self.offline}; {self.lost} lost, "
-            f"{self.changed} changed, {self.strange} of other frames{late}"
+            f"{self.changed} changed, {self.rescored} out of another window, "
+            f"{self.strange} of other frames{late}"
         )
 
 
@@ -64,6 +71,7 @@ def difference(offline: Sequence[Said], live: Sequence[Said]) -> LiveDifference:
     """Answers are paired by their stamps; of two live ones with one stamp the last counts."""
     ours, theirs = ({one.stamp: one for one in side} for side in (offline, live))
     both = ours.keys() & theirs.keys()
+    same = [stamp for stamp in both if ours[stamp].what == theirs[stamp].what]
     late = [one.latency_ms for one in theirs.values() if one.latency_ms is not None]
     p50, p99 = np.percentile(late, (50, 99)).round(1).tolist() if late else (None, None)
     return LiveDifference(
@@ -71,7 +79,8 @@ def difference(offline: Sequence[Said], live: Sequence[Said]) -> LiveDifference:
         live=len(theirs),
         lost=len(ours.keys() - both),
         strange=len(theirs.keys() - both),
-        changed=sum(ours[stamp].what != theirs[stamp].what for stamp in both),
+        changed=len(both) - len(same),
+        rescored=sum(abs(ours[stamp].score - theirs[stamp].score) > _ROUNDING for stamp in same),
         score_difference=max(
             (abs(ours[stamp].score - theirs[stamp].score) for stamp in both), default=0.0
         ),

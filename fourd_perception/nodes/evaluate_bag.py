@@ -4,54 +4,42 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fourd_perception.errors import InputError, command
 from fourd_perception.evaluation.bag import BagResult
+from fourd_perception.evaluation.bag_jobs import BagJob
 from fourd_perception.evaluation.live_difference import LiveDifference, Said, difference
 from fourd_perception.nodes.shared_files import shared_file
+from fourd_perception.recordings.bag_reader import open_bag, raw_messages
 from fourd_perception.tools import evaluate_bag
+from fourd_perception.tools.evaluate_bag import Pace
+
+if TYPE_CHECKING:
+    from fourd_perception.nodes.replay import Played, Started
 
 
-def run_live(
-    result: BagResult, model: Path, stride: int, rate: float, logs: Path
-) -> LiveDifference:
+def run_live(result: BagResult, job: BagJob, pace: Pace, logs: Path) -> LiveDifference:
     """Play a result's bag over DDS, with its clock, to the node of its task, and compare.
 
-    stride: as in `make_pipeline`. rate: of the playing, 1 is the recorded pace. logs: an existing
-    folder, for what the processes print. Raises InputError where the bag has no clouds, ROS is not
-    installed, or nothing comes back.
+    job: what the result is of. logs: an existing folder, for what the processes print.
+    Raises InputError where ROS is not installed, or nothing comes back.
     """
-    if result.source.points is None:
-        raise InputError(
-            f"{result.path}: --live plays clouds, and this bag has depth images; leave --live out"
-        )
     try:
         from fourd_perception.nodes.listener import HeardLabels
-        from fourd_perception.nodes.replay import (
-            Replay,
-            ReplayFailed,
-            private_ros,
-            recognizer,
-            segmenter,
-        )
+        from fourd_perception.nodes.replay import Replay, ReplayFailed, private_ros
     except ImportError as error:
         raise InputError(f"--live needs ROS 2 ({error}): source its setup.bash") from None
-    told: dict[str, object] = {"use_sim_time": True}
-    if result.task == "action_segmentation":
-        told |= {"action_stride": stride} if stride else {}
-        node = segmenter(None, model, **told)
-    else:
-        told |= {"stride": stride} if stride else {}
-        points = result.task == "semantic_segmentation"
-        node = segmenter(model, None, **told) if points else recognizer(model, **told)
+    node = _node(result.task, job)
     heard: list[Said] = []
+    due = result.due.tolist() if pace.waits else None
     try:
         with (
             private_ros(shared_file("config/fastdds.xml")) as ros,
-            Replay(ros, [node], logs, result.source.points) as replay,
+            Replay(ros, [node], logs, _played(result)) as replay,
         ):
             replay.wait_until_ready()
-            for one in replay.play(result.path, "--clock", "--rate", str(rate)):
+            for one in replay.play(result.path, "--clock", "--rate", str(pace.rate), due=due):
                 if isinstance(one, HeardLabels):
                     what, score = one.digest, 0.0
                 else:
@@ -60,6 +48,33 @@ def run_live(
     except ReplayFailed as error:
         raise InputError(f"{result.path}: {error}") from None
     return difference(result.said, heard)
+
+
+def _node(task: str, job: BagJob) -> Started:
+    """The node of a task, told what the pipeline was told."""
+    from fourd_perception.nodes.replay import recognizer, segmenter
+
+    told: dict[str, object] = {"use_sim_time": True}
+    if task == "action_segmentation":
+        return segmenter(
+            None, job.model, **told, **{f"action_{name}": one for name, one in job.settings.items()}
+        )
+    told |= job.settings
+    points = task == "semantic_segmentation"
+    return segmenter(job.model, None, **told) if points else recognizer(job.model, **told)
+
+
+def _played(result: BagResult) -> Played:
+    """The topics that were evaluated, and the first camera_info, as the offline run knows it from
+    the beginning."""
+    from fourd_perception.nodes.replay import Played
+
+    source = result.source
+    if source.camera_info is None:
+        return Played(source.frames)
+    with open_bag(result.path) as bag:
+        first = next(raw_messages(bag, bag.of_topics([source.camera_info])))
+        return Played(source.frames, source.camera_info, first[2])
 
 
 @command

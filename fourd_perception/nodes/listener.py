@@ -67,11 +67,13 @@ class Listener(Node):
 
     def __init__(
         self,
-        cloud_topic: str,
+        frames_topic: str,
         nodes: Sequence[str] = ("recognizer",),
+        kind: type = PointCloud2,
         context: Context | None = None,
     ) -> None:
-        """nodes: the names of those that are listened to, recognizer and segmenter."""
+        """nodes: the names of those that are listened to, recognizer and segmenter. kind: of the
+        messages that make the frames."""
         super().__init__("listener", context=context, start_parameter_services=False)
         self.heard: deque[HeardClasses | HeardLabels] = deque()
         """Answers in the order in which they came, to be taken out by whoever wants them."""
@@ -81,7 +83,7 @@ class Listener(Node):
             history=HistoryPolicy.KEEP_LAST, depth=_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT
         )
         # Raw: of a cloud, nothing but the stamp is wanted.
-        self.create_subscription(PointCloud2, cloud_topic, self._on_cloud, best_effort, raw=True)
+        self.create_subscription(kind, frames_topic, self._on_cloud, best_effort, raw=True)
         if "recognizer" in nodes:
             self._hear(Classification, "/recognizer/action")
         if "segmenter" in nodes:

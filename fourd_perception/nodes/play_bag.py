@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -30,13 +31,14 @@ from fourd_perception.errors import command
 from fourd_perception.messages.results import to_stamp
 from fourd_perception.recordings.bag_reader import Bag, BagError, open_bag, raw_messages
 from fourd_perception.stream.frame import SECOND
-from fourd_perception.tools.arguments import positive
+from fourd_perception.tools.arguments import counting, positive
 
 _NODE = "play_bag"
+_PACKAGE = re.compile(r"[a-z][a-z0-9_]*")
 _CLOCK_HZ = 40.0
 _DEPTH = 10
 _POLL = 0.05
-_SETTLE = 0.2
+_SETTLE = 0.5
 """Seconds that a subscriber we have found gets to find us as well."""
 _LAST_WORDS = 1.0
 """Seconds that subscribers get to take the last messages before the publishers go."""
@@ -53,7 +55,9 @@ class Options:
     topics: tuple[str, ...] = ()
     remap: dict[str, str] = field(default_factory=dict)
     wait_for: tuple[str, ...] = ()
+    subscribers: int = 1
     wait_timeout: float = 30.0
+    step: str | None = None
     json: bool = False
 
 
@@ -95,6 +99,10 @@ class Pace:
             time.sleep(-late)
             late = time.monotonic() - self.due(recorded)
         return max(late, 0.0)
+
+    def forgive(self, recorded: int) -> None:
+        """If `recorded` is overdue, it is due now, and all that follows as much later."""
+        self._start += max(0.0, time.monotonic() - self.due(recorded))
 
 
 class ClockPublisher:
@@ -155,12 +163,16 @@ def _play_once(
     summary: Summary,
 ) -> None:
     first = bag.start_time
+    stepping = bool(options.step)
     seconds = bag.duration / SECOND / options.rate
     with tqdm(total=round(seconds, 1), unit="s", disable=None, leave=False) as bar:
         pace = Pace(first, options.rate)
         if clock:
             clock.restart(first)
         for connection, recorded, data in raw_messages(bag, connections):
+            if stepping and connection.topic == options.step:
+                stepping = bool(sys.stdin.readline())
+                pace.forgive(recorded)
             if clock:
                 clock.advance(pace, options.rate, recorded)
             late = pace.wait(recorded)
@@ -173,7 +185,7 @@ def _play_once(
 
 def _choose(bag: Bag, options: Options) -> list[Connection]:
     known = sorted({connection.topic for connection in bag.connections})
-    for topic in (*options.topics, *options.remap):
+    for topic in (*options.topics, *options.remap, *([options.step] if options.step else [])):
         if topic not in known:
             raise BagError(f"{options.bag}: no topic {topic}; it has {', '.join(known) or 'none'}")
     chosen = [
@@ -206,6 +218,8 @@ def _publishers(
 
 def _message_class(name: str) -> Any | None:
     package, _, kind = name.partition("/msg/")
+    if not _PACKAGE.fullmatch(package):  # what a bag says is not to choose what is imported
+        return None
     try:
         return getattr(importlib.import_module(f"{package}.msg"), kind)
     except (ImportError, AttributeError, ValueError, TypeError):  # the last two: damaged names
@@ -217,8 +231,8 @@ def quality(connection: Connection) -> QoSProfile:
 
     Where the bag does not say, reliable, which fits every subscriber. /tf_static is latched.
     """
-    assert isinstance(connection.ext, ConnectionExtRosbag2)
-    offered = connection.ext.offered_qos_profiles
+    ext = connection.ext
+    offered = ext.offered_qos_profiles if isinstance(ext, ConnectionExtRosbag2) else []
     best_effort = bool(offered) and all(
         one.reliability == QosReliability.BEST_EFFORT for one in offered
     )
@@ -234,15 +248,19 @@ def quality(connection: Connection) -> QoSProfile:
 
 
 def _wait_for(node: Node, options: Options) -> None:
-    """Wait until every topic of `wait_for` has a subscriber, or a publisher other than us."""
+    """Wait until every topic of `wait_for` has its subscribers, or a publisher other than us."""
     until = time.monotonic() + options.wait_timeout
     own = {publisher.topic_name: publisher for publisher in node.publishers}
     for topic in map(node.resolve_topic_name, options.wait_for):
         ours = own.get(topic)
-        while not (ours.get_subscription_count() if ours else node.count_publishers(topic)):
+        wanted = options.subscribers if ours else 1
+        while (
+            found := ours.get_subscription_count() if ours else node.count_publishers(topic)
+        ) < wanted:
             if time.monotonic() > until:
+                who = f"only {found} of {wanted} nodes" if found else "nobody"
                 role = "subscribes to" if ours else "publishes"
-                raise BagError(f"nobody {role} {topic} after {options.wait_timeout:g} s")
+                raise BagError(f"{who} {role} {topic} after {options.wait_timeout:g} s")
             time.sleep(_POLL)
     if options.wait_for:
         time.sleep(_SETTLE)
@@ -280,7 +298,16 @@ def _parse(arguments: list[str] | None) -> Options:
         "--wait-for", nargs="+", default=[], type=_topic, metavar="TOPIC",
         help="start when somebody subscribes to it (a topic that is not played: publishes it)",
     )  # fmt: skip
+    add(
+        "--subscribers", type=counting, default=1, metavar="N",
+        help="with --wait-for, of a topic that is played: so many subscribers (default: 1)",
+    )  # fmt: skip
     add("--wait-timeout", type=positive, default=30.0, metavar="S", help="seconds (default: 30)")
+    add(
+        "--step", type=_topic, metavar="TOPIC",
+        help="before every message of this topic of the bag, wait for a line on stdin; after its "
+        "end, for none",
+    )  # fmt: skip
     add("--json", action="store_true", help="print a summary as JSON")
     given = vars(parser.parse_args(arguments))
     for name in ("topics", "wait_for"):

@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from fourd_perception.errors import InputError
 from fourd_perception.nodes.listener import HeardClasses, HeardLabels, Listener
@@ -23,6 +26,10 @@ from fourd_perception.recordings import camera_messages as camera
 
 _READY_WITHIN = 180.0  # the first start compiles kernels
 _LAST_ANSWERS = 2.0
+_ANSWER_WITHIN = 20.0
+"""Seconds that an answer is waited for before the next cloud is sent all the same."""
+_PATIENCE = 3
+"""Answers that may fail to come before none is waited for any more."""
 _DISCOVERY = 3.5  # DDS announces itself again after 3 s, to those who missed it
 _TICK = 0.1
 _LOG_LINES = 15
@@ -69,6 +76,24 @@ class Signals:
 
 
 @dataclass(frozen=True)
+class Played:
+    """What is played of a bag: its clouds, or depth images and their camera_info.
+
+    frames, camera_info: topics; None with clouds. first_info: of the bag's first CameraInfo the
+    CDR, sent from the beginning, as by a driver that runs already.
+    """
+
+    frames: str = camera.POINTS
+    camera_info: str | None = None
+    first_info: bytes = b""
+
+    @property
+    def topics(self) -> list[str]:
+        """All of them."""
+        return [self.frames, *([self.camera_info] if self.camera_info else [])]
+
+
+@dataclass(frozen=True)
 class Started:
     """A node that is started: `recognizer` or `segmenter`, and its parameters.
 
@@ -81,14 +106,18 @@ class Started:
     label_topics: tuple[str, ...]
     image_topic: str = ""
 
-    def arguments(self, cloud_topic: str) -> list[str]:
+    def arguments(self, played: Played) -> list[str]:
         """Its module and command line."""
-        given = {"autostart": True, "top_k": 0, **self.parameters}
+        depth = played.camera_info is not None
+        given = {"autostart": True, "top_k": 0, "use_depth": depth, **self.parameters}
         told = [("-p", f"{key}:={_as_yaml(value)}") for key, value in given.items()]
-        images = ["-r", f"image:={self.image_topic}"] if self.image_topic else []
+        names = ["depth", "camera_info"] if depth else ["points"]
+        told += [("-r", f"{name}:={topic}") for name, topic in zip(names, played.topics)]
+        if self.image_topic:
+            told.append(("-r", f"image:={self.image_topic}"))
         return [
             f"fourd_perception.nodes.{self.name}", "--ros-args",
-            "-r", f"points:={cloud_topic}", *images, *(word for pair in told for word in pair),
+            *(word for pair in told for word in pair),
         ]  # fmt: skip
 
 
@@ -117,14 +146,14 @@ class Replay:
         context: Context,
         nodes: Sequence[Started],
         logs: Path,
-        cloud_topic: str = camera.POINTS,
+        played: Played | None = None,
     ) -> None:
         """context: of `private_ros`. logs: an existing folder, for what the processes print.
-        cloud_topic: of the bags, which is all that is played."""
+        played: topics of the bags; None: the clouds that `make_bag` writes."""
         self._context = context
         self._nodes = nodes
         self._logs = logs
-        self._cloud_topic = cloud_topic
+        self._played = played or Played()
         self._stack = contextlib.ExitStack()
         self._signals = Signals()
         self._executor = SingleThreadedExecutor(context=context)
@@ -133,12 +162,13 @@ class Replay:
     def __enter__(self) -> Replay:
         self._stack.enter_context(self._signals)
         names = [node.name for node in self._nodes]
-        self._listener = Listener(self._cloud_topic, names, context=self._context)
+        kind = Image if self._played.camera_info else PointCloud2
+        self._listener = Listener(self._played.frames, names, kind, context=self._context)
         self._stack.callback(self._listener.destroy_node)
         self._executor.add_node(self._listener)
         self._stack.callback(self._executor.shutdown)
         for node in self._nodes:
-            process = _process(node.arguments(self._cloud_topic), self._log(node.name))
+            process = _process(node.arguments(self._played), self._log(node.name))
             self._running[node.name] = self._stack.enter_context(process)
         return self
 
@@ -164,28 +194,45 @@ class Replay:
                     self._log(self._nodes[-1].name),
                 )
         until = time.monotonic() + _DISCOVERY
+        info = self._played.camera_info
+        publisher = self._listener.create_publisher(CameraInfo, info, 1) if info else None
         while time.monotonic() < until:
+            if publisher is not None:
+                publisher.publish(self._played.first_info)
             self._spin("ended")
+        if publisher is not None:
+            self._listener.destroy_publisher(publisher)
 
-    def play(self, bag: Path, *options: str) -> Iterator[HeardClasses | HeardLabels]:
+    def play(
+        self, bag: Path, *options: str, due: Sequence[int] | None = None
+    ) -> Iterator[HeardClasses | HeardLabels]:
         """Play a bag from start to end; the answers as they come, and for a moment after.
 
-        options: further ones of play_bag. Raises ReplayFailed, also if there was no answer at all.
+        options: further ones of play_bag. due: of every answer, the number of the cloud, from 1,
+        that it must come after: then a cloud is not sent before the answers that are due with those
+        before it, and however slow the nodes are, they skip nothing.
+        Raises ReplayFailed, also if there was no answer at all.
         """
         tables = [topic for node in self._nodes for topic in node.label_topics]
         command = [
-            "fourd_perception.nodes.play_bag", str(bag), "--topics", self._cloud_topic, *options,
-            "--wait-for", self._cloud_topic, *tables,
+            "fourd_perception.nodes.play_bag", str(bag), "--topics", *self._played.topics,
+            *options, "--wait-for", self._played.frames, *tables,
+            "--subscribers", str(1 + len(self._nodes)),  # we are one
         ]  # fmt: skip
+        command += [] if due is None else ["--step", self._played.frames]
         log = self._log("play_bag")
-        answered = False
-        with _process(command, log) as player:
+        answered = 0
+        with _process(command, log, stdin=subprocess.PIPE) as player:
+            assert player.stdin is not None
+            steps = Steps(player.stdin, due or ())
             until = None
             while until is None or time.monotonic() < until:
                 self._spin("ended")
                 while self._listener.heard:
-                    answered = True
+                    answered += 1
                     yield self._listener.heard.popleft()
+                if due is not None:
+                    steps.allow(answered)
                 if until is None and player.poll() is not None:
                     until = time.monotonic() + _LAST_ANSWERS
             if player.returncode != 0:
@@ -200,6 +247,40 @@ class Replay:
         for name, process in self._running.items():
             if process.poll() is not None:
                 raise ReplayFailed(f"the {name} {how}", self._log(name))
+
+
+class Steps:
+    """Lets a player that waits for a line before each cloud go on when the answers are there."""
+
+    def __init__(self, player: IO[bytes], due: Sequence[int]) -> None:
+        """player: its stdin. due: as `Replay.play` has it."""
+        self._player = player
+        self._due = sorted(due)
+        self._sent = 0
+        self._last_step = 0.0
+        self._missed = 0
+        self._failures = 0
+
+    def allow(self, answered: int) -> None:
+        """Let it send what may be sent after so many answers. To be called again and again."""
+        while not self._player.closed and self._may_go_on(answered):
+            self._sent += 1
+            with contextlib.suppress(BrokenPipeError):  # the bag has ended
+                if self._failures >= _PATIENCE or self._sent > max(self._due, default=0):
+                    self._player.close()  # nothing more is waited for
+                else:
+                    self._player.write(b"\n")
+            self._last_step = time.monotonic()
+
+    def _may_go_on(self, answered: int) -> bool:
+        owed = bisect_right(self._due, self._sent) - answered - self._missed
+        if owed <= 0:
+            return True
+        if time.monotonic() < self._last_step + _ANSWER_WITHIN:
+            return False
+        self._missed += owed
+        self._failures += 1
+        return True
 
 
 def _as_yaml(value: object) -> str:
@@ -238,12 +319,14 @@ def _domain() -> str:
 
 
 @contextlib.contextmanager
-def _process(module_and_arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    module_and_arguments: Sequence[str], log: Path, stdin: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
     """A module as a process that writes to `log`, and ends when the block is left."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *module_and_arguments],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            stdin=stdin, bufsize=0, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
             yield process

@@ -22,6 +22,8 @@ from fourd_perception.recordings.cut_off_mcap import CutOffMcap, is_cut_off
 
 _STORAGE = (".mcap", ".db3")
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_LARGEST_MESSAGE = 1 << 30
+"""Of a message that is compressed; what unpacks to more is taken for a bomb."""
 
 
 class BagError(InputError):
@@ -311,7 +313,11 @@ def _decompress(data: bytes) -> bytes:
         from compression import zstd  # Python 3.14
     except ImportError:
         from backports import zstd  # what rosbags itself uses before
-    return bytes(zstd.decompress(data))
+    unpacking = zstd.ZstdDecompressor()
+    message = bytes(unpacking.decompress(data, _LARGEST_MESSAGE))
+    if not unpacking.eof:
+        raise ValueError(f"a compressed message of more than {_LARGEST_MESSAGE >> 20} MiB")
+    return message
 
 
 def _damaged(path: object, error: Exception) -> BagError:

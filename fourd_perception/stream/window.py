@@ -20,7 +20,9 @@ class ClipConfig:
     """The frames that a model wants at once; part of every checkpoint."""
 
     frames: int = param(24, "frames in a clip", at_least=1, at_most=512)
-    frame_step: int = param(1, "take every n-th frame of a camera at `rate`", at_least=1)
+    frame_step: int = param(
+        1, "take every n-th frame of a camera at `rate`", at_least=1, at_most=1000
+    )
     rate: float = param(
         30.0, "rate of the camera the model was trained with", unit="Hz", at_least=0.1, at_most=1e3
     )

@@ -8,14 +8,16 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from fourd_perception.checkpoint import ModelCard, read_card
 from fourd_perception.errors import InputError, command
-from fourd_perception.evaluation.bag import BagResult
+from fourd_perception.evaluation.bag import BagResult, settings_of
 from fourd_perception.evaluation.bag_cluster import run_on_cluster
 from fourd_perception.evaluation.bag_figures import bag_figures
 from fourd_perception.evaluation.bag_jobs import BagJob, FailedJob, run_jobs
@@ -26,10 +28,15 @@ from fourd_perception.evaluation.comparison import compare
 from fourd_perception.evaluation.live_difference import LiveDifference
 from fourd_perception.evaluation.predictions import write_predictions
 from fourd_perception.evaluation.report import write_page
+from fourd_perception.parameters import ConfigError, Entry, check, entries, range_text
+from fourd_perception.pipeline import SegmentationConfig
 from fourd_perception.stream.frame import SECOND
 from fourd_perception.tools.arguments import counting, positive
 from fourd_perception.whole_file import written
 
+_SETTINGS = {entry.name: entry for entry in entries(SegmentationConfig)
+             if entry.name not in ("clip_frames", "frame_step")}  # fmt: skip
+"""Parameters of the nodes that are options here."""
 _PACKAGES = ("fourd_perception", "torch", "numpy", "rosbags")
 _PICTURES = 8
 _SHOWN_NOTES = 12
@@ -37,13 +44,23 @@ _SHOWN_NOTES = 12
 _EPILOG = """\
 A bag is a rosbag2 (a folder, a .mcap or a .db3 file) or a ROS 1 .bag. Its clouds, or its depth
 images, are found by their type. The truth is a CSV with the columns bag,start,end,label (seconds on
-the clock of the stamps, or from the bag's first cloud on), or a truth.csv in the bag's folder; of
-points, the field `label` of the clouds. Without a truth there are predictions and no scores.
+the clock of the stamps, or from the bag's first cloud on), or a truth.csv in the bag's folder, or a
+topic of the bag (--labels-topic); of points, the field `label` of the clouds. Without a truth there
+are predictions and no scores.
 The same bags and model give the same predictions, bit for bit."""
 
 
-Live = Callable[[BagResult, Path, int, float, Path], LiveDifference]
-"""Of a result, its model, the stride, the pace and a folder for logs: what is different live."""
+@dataclass(frozen=True)
+class Pace:
+    """How a bag is played. rate: 1 is as it was recorded. waits: it does not go on before what is
+    due so far has been answered, so that a node which is too slow for the pace skips nothing."""
+
+    rate: float = 1.0
+    waits: bool = False
+
+
+Live = Callable[[BagResult, BagJob, Pace, Path], LiveDifference]
+"""Of a result, what it is of, the pace and a folder for logs: what is different live."""
 
 
 @command
@@ -58,18 +75,20 @@ def run(live: Live | None) -> int:
     say = sys.stderr if arguments.json else sys.stdout  # stdout is for the script that listens
     card = read_card(arguments.model)
     models = [arguments.model, *([arguments.against] if arguments.against else [])]
-    _check_same_task(models)
+    _check_comparable(models)
     bags = _different(arguments.bags)
     notes = read_labels(arguments.labels).strangers(bags) if arguments.labels else []
     source = BagSource(arguments.points, arguments.depth, arguments.camera_info, arguments.image)
     out: Path = arguments.out
+    settings = _settings(arguments, card)
     jobs = [
         BagJob(
             bag,
             model,
             source,
             arguments.labels,
-            arguments.stride,
+            arguments.labels_topic,
+            settings,
             _copy_of(bag, out) if arguments.write_bag and model is models[0] else None,
             max(1, _PICTURES // len(bags)) if model is models[0] else 0,
         )
@@ -84,10 +103,11 @@ def run(live: Live | None) -> int:
     done = [one for one in outcomes if isinstance(one, BagResult) and one.path not in failed]
     results, against = done[: len(bags) - len(failed)], done[len(bags) - len(failed) :]
     if arguments.live:
-        results = [_with_live(one, live, arguments) for one in results]
+        of_bag = {job.bag: job for job in reversed(jobs)}
+        results = [_with_live(one, of_bag[one.path], live, arguments) for one in results]
     if results:
         notes = [*notes, *(f"not evaluated: {one.reason}" for one in failed.values())]
-        summary = _write(out, models, card, results, against, notes)
+        summary = _write(out, models, card, settings, results, against, notes)
         print(_last_screen(results, notes, out / "report.html"), file=say)
         if arguments.json:
             print(json.dumps(summary))
@@ -99,11 +119,13 @@ def run(live: Live | None) -> int:
     return 0
 
 
-def _with_live(result: BagResult, live: Live | None, arguments: argparse.Namespace) -> BagResult:
+def _with_live(
+    result: BagResult, job: BagJob, live: Live | None, arguments: argparse.Namespace
+) -> BagResult:
     if live is None:
         raise InputError("--live: run the installed command evaluate_bag, which has the nodes")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    found = live(result, arguments.model, arguments.stride, arguments.live, arguments.out)
+    found = live(result, job, arguments.live, arguments.out)
     return replace(result, live=found)
 
 
@@ -111,13 +133,14 @@ def _write(
     out: Path,
     models: Sequence[Path],
     card: ModelCard,
+    settings: Mapping[str, float],
     results: Sequence[BagResult],
     against: Sequence[BagResult],
     notes: Sequence[str],
 ) -> dict[str, object]:
     """Report, figures and predictions; what report.json says."""
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    facts = _facts(models, card, results)
+    facts = _facts(models, card, settings, results)
     title = f"{card.name} on {results[0].name}"
     if len(results) > 1:
         title = f"{card.name} on {len(results)} bags"
@@ -131,7 +154,12 @@ def _write(
     return summary
 
 
-def _facts(models: Sequence[Path], card: ModelCard, results: Sequence[BagResult]) -> dict[str, str]:
+def _facts(
+    models: Sequence[Path],
+    card: ModelCard,
+    settings: Mapping[str, float],
+    results: Sequence[BagResult],
+) -> dict[str, str]:
     period = SECOND / card.clip.period
     facts = {
         "bags": ", ".join(str(one.path) for one in results),
@@ -144,6 +172,8 @@ def _facts(models: Sequence[Path], card: ModelCard, results: Sequence[BagResult]
         f"{platform.python_version()}",
         "versions": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
     }
+    if settings:
+        facts["settings"] = ", ".join(f"{name} {value:g}" for name, value in settings.items())
     if len(models) > 1:
         facts["against"] = str(models[1])
     return facts
@@ -173,12 +203,17 @@ def _others(failed: int, evaluated: int) -> str:
     return more + (f" ({evaluated} bags were evaluated)" if evaluated else "")
 
 
-def _check_same_task(models: Sequence[Path]) -> None:
-    tasks = [read_card(model).task for model in models]
-    if len(models) > 1 and (tasks[0] != tasks[1] or tasks[0] == "semantic_segmentation"):
+def _check_comparable(models: Sequence[Path]) -> None:
+    cards = [read_card(model) for model in models]
+    tasks = [card.task for card in cards]
+    if len(set(tasks)) > 1:
         raise InputError(
-            f"--against {models[1]}: expected two models of actions with one task; "
-            f"got {tasks[0]} and {tasks[1]}"
+            f"--against {models[1]}: expected two models of one task; got {tasks[0]} and {tasks[1]}"
+        )
+    if tasks[0] == "semantic_segmentation" and cards[0].classes != cards[-1].classes:
+        raise InputError(
+            f"--against {models[1]}: labels points as {', '.join(cards[1].classes)}; {models[0]} "
+            f"as {', '.join(cards[0].classes)}: expected the same classes"
         )
 
 
@@ -210,7 +245,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--against", type=Path, metavar="FILE", help="another checkpoint, to compare with"
     )
-    parser.add_argument("--labels", type=Path, metavar="CSV", help="the truth: what is done when")
+    truth = parser.add_mutually_exclusive_group()
+    truth.add_argument("--labels", type=Path, metavar="CSV", help="the truth: what is done when")
+    truth.add_argument(
+        "--labels-topic", metavar="TOPIC",
+        help="the truth as a topic of the bag: a std_msgs/String, or a vision_msgs/Classification, "
+        "whose label holds until another one comes; an empty one ends it",
+    )  # fmt: skip
     parser.add_argument("--points", metavar="TOPIC", help="the clouds, where there are several")
     parser.add_argument("--depth", metavar="TOPIC", help="depth images in place of clouds")
     parser.add_argument(
@@ -219,10 +260,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--image", metavar="TOPIC", help="the colour image for the report's pictures"
     )
-    parser.add_argument(
-        "--stride", type=counting, default=0, metavar="N",
-        help="frames of the window from one answer to the next (default: the node's)",
-    )  # fmt: skip
+    for name, entry in _SETTINGS.items():
+        kind, unit = ("N", "") if entry.type is int else ("X", f", {entry.parameter.unit}")
+        parser.add_argument(
+            _option(name), type=partial(_setting, entry), metavar=kind,
+            help=f"{entry.parameter.description}{unit} (default: the node's)",
+        )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=Path("out/evaluate_bag"), metavar="DIR",
         help="folder for report.html, report.json, predictions.csv (default out/evaluate_bag)",
@@ -239,12 +282,43 @@ def _parser() -> argparse.ArgumentParser:
         help="write each bag again, with the predictions as topics, into DIR",
     )  # fmt: skip
     parser.add_argument(
-        "--live", type=positive, nargs="?", const=1.0, metavar="RATE",
+        "--live", type=_pace, nargs="?", const=Pace(), metavar="RATE",
         help="play each bag over DDS to the live node as well, and state the difference; RATE: the "
-        "pace, 0.5 is half (default 1)",
+        "pace, 0.5 is half (default 1), or 'wait': no faster than the node answers",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print report.json at the end")
     return parser
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _setting(entry: Entry, text: str) -> Any:
+    try:
+        return check(entry.type(text), entry.type, entry.parameter, entry.name)
+    except (ValueError, ConfigError):
+        allowed = range_text(entry.parameter)
+        kind = "a whole number" if entry.type is int else "a number"
+        raise argparse.ArgumentTypeError(f"expected {kind}, {allowed}; got {text}") from None
+
+
+def _settings(arguments: argparse.Namespace, card: ModelCard) -> dict[str, Any]:
+    """What the command line says otherwise than the node. Raises InputError where the model's
+    pipeline has no such setting."""
+    given = {name: getattr(arguments, name) for name in _SETTINGS}
+    known = {entry.name for entry in entries(settings_of(card))}
+    for name, value in given.items():
+        if value is not None and name not in known:
+            raise InputError(
+                f"{_option(name)}: {card.name} is a model for {card.task}, which has no such "
+                "setting; leave it out"
+            )
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _pace(text: str) -> Pace:
+    return Pace(waits=True) if text == "wait" else Pace(positive(text))
 
 
 if __name__ == "__main__":

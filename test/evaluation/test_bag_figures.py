@@ -42,6 +42,7 @@ def result(
         "session": session,
         "scores": np.array([scores for _, scores, _ in given], np.float32).reshape(-1, 3),
         "recorded": np.array([one.stamp for one in session.answers], np.int64),
+        "due": np.arange(1, len(session.answers) + 1),
         "frames": (),
         "points": None,
         "stages": Stages(*(np.array(one, np.float32) for one in ([1, 2, 3], [4], [5, 7])), 4.0),

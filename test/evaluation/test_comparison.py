@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fourd_perception.evaluation.bag import BagResult, Stages
+from fourd_perception.evaluation.bag import BagResult, LabelledFrame, Stages
 from fourd_perception.evaluation.bag_source import BagSource
-from fourd_perception.evaluation.comparison import compare
+from fourd_perception.evaluation.comparison import PointsComparison, compare
 from fourd_perception.evaluation.session import Answer, Session
 from fourd_perception.recordings.recording import Interval
 from fourd_perception.stream.frame import SECOND
@@ -30,8 +30,8 @@ def result(rights: list[list[bool]], name: str = "bag") -> BagResult:
     session = Session("", "", ("a", "b"), tuple(truth), (0,), len(answers), tuple(answers), {})
     empty = np.empty(0, np.float32)
     return BagResult(
-        Path(name), "action_recognition", BagSource(), session, empty, np.empty(0, np.int64), (),
-        None, Stages(empty, empty, empty, 1.0), (),
+        Path(name), "action_recognition", BagSource(), session, empty, np.empty(0, np.int64),
+        np.empty(0, np.int64), (), None, Stages(empty, empty, empty, 1.0), (),
     )  # fmt: skip
 
 
@@ -97,3 +97,46 @@ def test_only_what_both_speak_of_is_compared() -> None:
 def test_other_bags_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="different bags"):
         compare([result([[True]], "one")], [result([[True]], "two")])
+
+
+def labelled(counts: list[tuple[int, int]], name: str = "bag") -> BagResult:
+    """One frame a second of two classes, ten points of each; how many of each are right."""
+    frames = []
+    for second, (first, second_class) in enumerate(counts):
+        by_class = (
+            (first, 10, first + 10 - second_class),
+            (second_class, 10, second_class + 10 - first),
+        )
+        frames.append(
+            LabelledFrame(second * SECOND, 0, (10, 10, 0), first + second_class, 20, "", by_class)
+        )
+    return replace(result([], name), task="semantic_segmentation", frames=tuple(frames))
+
+
+def test_points_by_hand() -> None:
+    """Right everywhere: IoU 100. Half of the first class taken for the second: 5 / 10 and 10 / 15,
+    mean 58.33; the other way round the same."""
+    ours, theirs = labelled([(10, 10)] * 20), labelled([(5, 10)] * 20)
+    found = compare([ours], [theirs])
+    assert isinstance(found, PointsComparison)
+    assert (found.frames, found.stretches) == (20, 10)
+    assert found.difference == found.low == found.high == pytest.approx(41.67)
+    assert compare([theirs], [ours]).difference == pytest.approx(-41.67)
+    assert found.text().startswith("the first is better on these bags: mean IoU differs by +41.67")
+
+
+def test_frames_of_a_stretch_are_not_independent() -> None:
+    """One stretch of many frames is one observation; five are the fewest that say anything."""
+    few = compare([labelled([(10, 10)] * 8)], [labelled([(5, 10)] * 8)])
+    assert (few.stretches, few.low) == (4, None) and "too little" in few.text()
+    mixed = [(10, 10)] * 6 + [(5, 10)] * 6
+    found = compare([labelled(mixed)], [labelled(mixed[::-1])])
+    assert found.difference == pytest.approx(0)
+    assert found.low < -20 and found.high > 20
+    assert found.text().startswith("no difference is shown")
+
+
+def test_only_frames_that_both_label_are_compared() -> None:
+    found = compare([labelled([(10, 10)] * 20)], [labelled([(10, 10)] * 12)])
+    assert found.frames == 12
+    assert "nothing was judged" in compare([labelled([])], [labelled([])]).text()

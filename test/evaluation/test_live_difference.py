@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import bag_cases as cases
 import numpy as np
+import small_model
 
+from fourd_perception import checkpoint
 from fourd_perception.evaluation.live_difference import Said, difference, labels_digest
+from fourd_perception.pipeline import FrameActionConfig, FrameActionPipeline
+from fourd_perception.stream.frame import Frame
+from fourd_perception.stream.window import ClipConfig
 
 
 def test_the_same_answers_are_no_difference():
@@ -25,8 +31,43 @@ def test_what_is_lost_what_is_changed_and_what_is_of_another_frame():
     assert found.score_difference == 0.25  # the last of two with one stamp
     assert not found.is_zero
     assert found.text() == (
-        "live, over DDS: 3 answers, offline 3; 1 lost, 1 changed, 1 of other frames"
+        "live, over DDS: 3 answers, offline 3; 1 lost, 1 changed, 0 out of another window, 1 of "
+        "other frames"
     )
+
+
+def test_another_score_for_the_same_class_is_told_apart_from_rounding():
+    offline = [Said(1, "wave", 0.5), Said(2, "wave", 0.5), Said(3, "wave", 0.5)]
+    live = [Said(1, "wave", 0.5004), Said(2, "wave", 0.48), Said(3, "idle", 0.4)]
+    found = difference(offline, live)
+    assert (found.lost, found.changed, found.rescored) == (0, 1, 1)
+    assert not difference(offline[:2], live[:2]).is_zero
+    assert difference(offline[:1], live[:1]).is_zero
+
+
+def test_frames_of_a_skipped_window_are_answered_from_the_next_and_counted(tmp_path):
+    """What the segmenter does under load: its mailbox of one drops a window, and the next window
+    speaks of its frames too, but has seen other frames before and after them."""
+    clip = ClipConfig(frames=4, frame_step=2, rate=30.0)
+    loaded = checkpoint.load(
+        small_model.save_frame_model(tmp_path / "model.safetensors", clip=clip)
+    )
+
+    def said(skipped: set[int]) -> list[Said]:
+        pipeline, heard, windows = FrameActionPipeline(loaded), [], 0
+        for number in range(30):
+            window = pipeline.offer(Frame(number * cases.PERIOD, "", cases.points(number)))
+            windows += window is not None
+            found = None if window is None or windows in skipped else pipeline.recognise(window)
+            for one in found.frames if found else ():
+                (best, score), *_ = one.top(1, 0.0)
+                heard.append(Said(one.stamp, loaded.card.classes[best], score))
+        return heard
+
+    assert difference(said(set()), said(set())).is_zero
+    found = difference(said(set()), said({3}))
+    assert found.lost == found.strange == 0
+    assert found.changed + found.rescored == FrameActionConfig().stride  # the frames of one window
 
 
 def test_nothing_came_back():

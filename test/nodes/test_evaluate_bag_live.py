@@ -21,19 +21,32 @@ from fourd_perception.tools import evaluate_bag as tool
 CLIP = ClipConfig(frames=4, frame_step=2, rate=30.0)
 
 
-@pytest.mark.parametrize("kind", ["save", "save_segmenter", "save_frame_model"])
-def test_live_and_offline_say_the_same(kind, tmp_path, monkeypatch, capsys):
+def depth_images(path: Path, count: int) -> Path:
+    return cases.write(path, [one for number in range(count) for one in cases.depth(number)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "record"),
+    [
+        ("save", (), cases.clouds),
+        ("save", ("--stride", "1"), depth_images),
+        ("save_segmenter", ("--max-distance", "0.3", "--latency-frames", "1"), cases.clouds),
+        ("save_frame_model", ("--stride", "3", "--latency-frames", "1"), cases.clouds),
+    ],
+)
+def test_live_and_offline_say_the_same(kind, options, record, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model = getattr(small_model, kind)(tmp_path / "model.safetensors", clip=CLIP)
-    cases.clouds(tmp_path / "bag", count=40)
+    record(tmp_path / "bag", count=40)
     monkeypatch.setattr(
-        "sys.argv", ["evaluate_bag", "bag", "--model", str(model), "--live", "0.4", "--json"]
+        "sys.argv",
+        ["evaluate_bag", "bag", "--model", str(model), *options, "--live", "wait", "--json"],
     )
     assert evaluate_bag.main() == 0
     printed = capsys.readouterr()
     live = json.loads(printed.out)["bags"]["bag"]["live"]
     assert live["live"] == live["offline"] > 5
-    assert (live["lost"], live["changed"], live["strange"]) == (0, 0, 0)
+    assert [live[one] for one in ("lost", "changed", "rescored", "strange")] == [0, 0, 0, 0]
     assert live["score_difference"] < 1e-6
     assert f"the same {live['live']} answers" in printed.err
     assert "the same" in (tmp_path / "out/evaluate_bag/report.html").read_text()

@@ -4,6 +4,7 @@ import itertools
 import json
 import sys
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -111,6 +112,44 @@ def test_every_message_arrives_as_recorded_and_is_counted(tmp_path, monkeypatch,
     assert summary["passes"] == 1 and summary["error"] == ""
 
 
+def test_it_waits_for_as_many_subscribers_as_it_is_told(bag, monkeypatch, capsys):
+    with listener((TOPIC, PointCloud2)) as heard:
+        code, out = play(
+            monkeypatch, capsys, bag, "--wait-for", TOPIC, "--subscribers", 2, "--wait-timeout", 2
+        )
+    assert code == 2 and not heard
+    assert f"only 1 of 2 nodes subscribes to {TOPIC} after 2 s" in out.err
+
+
+def test_a_line_lets_the_next_message_go_and_the_end_all_others(bag, monkeypatch, capsys):
+    class Lines:
+        """stdin: what had been sent each time that a line was wanted."""
+
+        def __init__(self):
+            self.seen = []
+
+        def readline(self):
+            if self.seen and len(heard) <= self.seen[-1]:
+                until(lambda: len(heard) > self.seen[-1])
+            self.seen.append(len(heard))
+            return "\n" if len(self.seen) < 3 else ""
+
+    lines = Lines()
+    monkeypatch.setattr(sys, "stdin", lines)
+    with listener((TOPIC, PointCloud2)) as heard:
+        code, _ = play(monkeypatch, capsys, bag, "--rate", 5, "--step", TOPIC, "--wait-for", TOPIC)
+    assert code == 0
+    assert lines.seen == [0, 1, 2]
+    assert [stamp for _, stamp in heard] == STAMPS
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_a_lone_file_is_a_bag(bag, monkeypatch, capsys):
     (file,) = bag.glob("*.mcap")
     code, out = play(monkeypatch, capsys, file, "--rate", 100)
@@ -181,6 +220,7 @@ def flip(bag, whole, flipped, name="metadata.yaml"):
             lambda bag: bag, ("--wait-for", TOPIC, "--wait-timeout", "0.1"),
             f"nobody subscribes to {TOPIC}",
         ),
+        (lambda bag: bag, ("--step", "/x"), "no topic /x"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_exit_code_2(

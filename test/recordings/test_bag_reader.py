@@ -93,6 +93,15 @@ def test_without_metadata_the_files_are_read_and_it_is_said(tmp_path: Path, kind
         assert bag.topics == {TOPIC: STRING, OTHER: ODD}
 
 
+def test_a_message_that_unpacks_to_too_much_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fourd_perception.recordings.bag_reader._LARGEST_MESSAGE", 1 << 20)
+    bomb = write(tmp_path / "bomb", plugin=SQLITE, mode=CompressionMode.MESSAGE, padding=3 << 20)
+    with pytest.raises(BagError, match="a compressed message of more than 1 MiB"):
+        texts(bomb)
+
+
 @pytest.mark.parametrize("plugin", [MCAP, SQLITE])
 def test_a_topic_whose_qos_is_written_in_two_ways_is_read(
     tmp_path: Path, plugin: StoragePlugin

@@ -5,18 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import small_model
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
 
 import bag_cases as cases
 
+from fourd_perception import checkpoint
+from fourd_perception.evaluation.bag import evaluate, make_pipeline
+from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.bag_reader import open_bag
+from fourd_perception.stream.frame import SECOND
 from fourd_perception.tools import evaluate_bag
 
 
@@ -66,6 +72,41 @@ def test_without_labels_there_are_predictions(run, model: Path, tmp_path: Path) 
     assert summary["bags"]["kitchen"]["topics"]["points"] == "/camera/points"
     page = (tmp_path / "here" / "report.html").read_text()
     assert "evaluate_bag kitchen --model" in page and "no truth" in page
+
+
+def test_the_segmenters_settings_are_options(run, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "room")
+    model = small_model.save_segmenter(tmp_path / "model.safetensors")  # shown 32 of 60 points
+
+    def unlabelled(*options: object) -> list[int]:
+        code, _, err = run("room", "--model", model, *options)
+        assert code == 0, err
+        said = rows(tmp_path / "out/evaluate_bag/predictions.csv")
+        return [int(one["no label"]) for one in said]
+
+    assert set(unlabelled("--max-distance", 1000)) == {0}
+    assert set(unlabelled("--max-distance", 0)) == {60 - 32}
+    few = unlabelled("--max-distance", 0, "--sample-points", 60, "--stride", 2)
+    assert set(few) == {0}  # all of them are shown
+    assert len(few) < len(unlabelled())
+    page = (tmp_path / "out/evaluate_bag/report.html").read_text()
+    assert "max_distance" not in page
+    unlabelled("--max-distance", 0.25)
+    page = (tmp_path / "out/evaluate_bag/report.html").read_text()
+    assert "max_distance 0.25" in page
+
+
+def test_a_setting_that_the_model_has_not_is_refused(run, model: Path, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "room")
+    code, _, err = run("room", "--model", model, "--max-distance", 0.3)
+    assert code == 2
+    assert err == (
+        "evaluate_bag: --max-distance: small is a model for action_recognition, which has no such "
+        "setting; leave it out\n"
+    )
+    for given in ("65537", "many"):
+        with pytest.raises(SystemExit, match="2"):
+            run("room", "--model", model, "--sample-points", given)
 
 
 def test_with_labels_it_scores(run, model: Path, tmp_path: Path) -> None:
@@ -181,7 +222,48 @@ def test_two_models(run, model: Path, tmp_path: Path) -> None:
     assert "No difference is shown on these bags" in (folder / "report.html").read_text()
     frames = small_model.save_frame_model(tmp_path / "frames.safetensors")
     code, _, err = run("kitchen", "--model", model, "--against", frames)
-    assert code == 2 and "expected two models of actions with one task" in err
+    assert code == 2 and "expected two models of one task" in err
+
+
+def test_two_models_of_points_are_compared_over_stretches(run, tmp_path: Path) -> None:
+    """320 frames at 30 Hz, ten seconds: the truth is what the first says, so its IoU is 100."""
+    first = small_model.save_segmenter(tmp_path / "first.safetensors")
+    plain = cases.clouds(tmp_path / "plain", 320)
+    pipeline, said = make_pipeline(checkpoint.load(first), {"max_distance": 1000.0}), {}
+    evaluate(plain, pipeline, on_result=lambda one, _: said.setdefault(one.stamp, one.labels))
+    cases.write(
+        tmp_path / "room",
+        [cases.cloud(number, labels=said.get(cases.cloud(number).time)) for number in range(320)],
+    )
+    card = small_model.card().classes
+    second = tmp_path / "second.safetensors"
+    loaded = checkpoint.load(first)
+    with torch.no_grad():
+        for one in loaded.model.parameters():
+            one += 0.5 * torch.randn_like(one)
+    checkpoint.save(second, loaded.model, replace(loaded.card, name="second"))
+    code, out, err = run(
+        "room", "--model", first, "--against", second, "--max-distance", 1000, "--json"
+    )
+    assert code == 0, err
+    summary = json.loads(out)
+    found, gap = summary["comparison"], 100 - summary["against"]["mean_iou"]
+    assert summary["figures"]["mean_iou"] == 100 and gap > 0.5
+    assert found["difference"] == pytest.approx(gap, abs=0.02)
+    assert found["frames"] == len(said) and found["stretches"] == 6
+    assert 0 < found["low"] <= found["difference"] <= found["high"]
+    page = (tmp_path / "out/evaluate_bag/report.html").read_text()
+    assert "The first is better on these bags: mean IoU differs by" in page
+    assert "over 6 stretches of two seconds" in page
+    short = cases.write(
+        tmp_path / "short",
+        [cases.cloud(number, labels=said.get(cases.cloud(number).time)) for number in range(100)],
+    )
+    _, _, err = run(short, "--model", first, "--against", second, "--json")
+    assert "stretches of two seconds that is too little to say which is better" in err
+    other = small_model.save_segmenter(tmp_path / "other.safetensors", classes=("a", "b", "c"))
+    code, _, err = run("room", "--model", first, "--against", other)
+    assert code == 2 and f"labels points as a, b, c; {first} as {', '.join(card)}" in err
 
 
 def test_a_bag_that_fails_does_not_stop_the_others(run, model: Path, tmp_path: Path) -> None:
@@ -194,6 +276,88 @@ def test_a_bag_that_fails_does_not_stop_the_others(run, model: Path, tmp_path: P
         "file; 1 other bags failed too (1 bags were evaluated)\n"
     )
     assert "not evaluated: short: 3 clouds" in out
+
+
+def test_the_truth_may_be_a_topic(run, model: Path, tmp_path: Path) -> None:
+    """120 clouds, four seconds. What is said with cloud 30 holds until cloud 75, and so on; clouds
+    are recorded a tenth of a second after their stamps, and so are the texts, which have none."""
+    late = SECOND // 10
+
+    def recorded(one: cases.Recorded) -> cases.Recorded:
+        return replace(one, time=one.time + late)
+
+    def said(number: int, text: str) -> cases.Recorded:
+        message = camera.make("std_msgs/msg/String", data=text)
+        time = cases.START + number * cases.PERIOD
+        return recorded(cases.Recorded("/annotation", "std_msgs/msg/String", time, message))
+
+    texts = [said(-20, "idle"), said(-10, " wave "), said(15, "1"), said(30, ""), said(45, "kick"),
+             said(60, "jump"), said(75, "kick"), said(90, "wave"), said(90, "idle")]  # fmt: skip
+    clouds = [recorded(cases.cloud(number)) for number in range(120)]
+    cases.write(tmp_path / "kitchen", sorted([*clouds, *texts], key=lambda one: one.time))
+    code, out, err = run(
+        "kitchen", "--model", model, "--labels-topic", "/annotation", "--stride", 1, "--json"
+    )
+    assert code == 0, err
+    truth = {}
+    for one in rows(tmp_path / "out/evaluate_bag/predictions.csv"):
+        start, end = (
+            round((float(one[name]) - cases.START / SECOND) * 30) for name in ("start", "stamp")
+        )
+        truth[start, end] = one["truth"]
+    spans = {"wave": (0, 30), "kick": (45, 60), "kick again": (75, 90), "idle": (90, 120)}
+    expected = {
+        span: next(
+            (name.split()[0] for name, (start, end) in spans.items()
+             if start <= span[0] and span[1] < end), ""
+        )
+        for span in truth
+    }  # fmt: skip
+    assert truth == expected and set(truth.values()) == {"", "wave", "kick", "idle"}
+    notes = json.loads(out)["bags"]["kitchen"]["notes"]
+    assert notes == [
+        "kitchen: /annotation, message 8: 'wave' at the same time as message 9: 'idle', which is "
+        "taken",
+        "kitchen: /annotation, messages 2 and 5: nothing is labelled for 0.5 s between them; not "
+        "judged",
+        "kitchen: /annotation, message 6: the model has no class 'jump' (it knows idle, wave, "
+        "kick); not judged",
+    ]
+
+
+def test_the_truth_may_be_what_another_model_said(run, model: Path, tmp_path: Path) -> None:
+    """A Classification has a stamp: that of the cloud that it speaks of."""
+    cases.clouds(tmp_path / "kitchen")
+    run("kitchen", "--model", model, "--write-bag", "--stride", 1)
+    said = rows(tmp_path / "out/evaluate_bag/predictions.csv")
+    copy = tmp_path / "out/evaluate_bag/kitchen_with_predictions"
+    code, _, err = run(
+        copy, "--model", model, "--labels-topic", "/prediction/action", "--out", "again"
+    )
+    assert code == 0, err
+    stamps, labels_said = ([one[name] for one in said] for name in ("stamp", "label"))
+    for one in rows(tmp_path / "again/predictions.csv"):
+        inside = {label for stamp, label in zip(stamps, labels_said)
+                  if one["start"] <= stamp <= one["stamp"]}  # fmt: skip
+        known = one["start"] >= stamps[0] and len(inside) == 1
+        assert one["truth"] == (inside.pop() if known else "")
+
+
+@pytest.mark.parametrize(
+    ("topic", "message"),
+    [
+        ("/labels", "there is no such topic with messages; of std_msgs/msg/String and "
+         "vision_msgs/msg/Classification there is none"),
+        ("/camera/points", "it is a sensor_msgs/msg/PointCloud2; of"),
+    ],
+)  # fmt: skip
+def test_a_topic_that_is_no_truth(run, model: Path, tmp_path: Path, topic, message) -> None:
+    cases.clouds(tmp_path / "bag")
+    code, out, err = run("bag", "--model", model, "--labels-topic", topic)
+    assert (code, out) == (2, "") and f"bag: --labels-topic {topic}: {message}" in err
+    points = small_model.save_segmenter(tmp_path / "points.safetensors")
+    code, out, err = run("bag", "--model", points, "--labels-topic", topic)
+    assert code == 2 and f"{topic}: says what is done when" in err
 
 
 @pytest.mark.parametrize(
