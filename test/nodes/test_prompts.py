@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -115,10 +116,26 @@ def test_the_images_scores_join_those_of_the_clouds(bench):
     assert report.hardware_id == "small, small" and "small: window" in values
 
 
-def test_a_folder_that_is_none_is_refused(bench, tmp_path, capfd):
-    refused = bench(video_text_model=str(tmp_path), use_image=True)
+@pytest.mark.parametrize(
+    ("file", "content", "line"),
+    [
+        ("config.json", None, "config.json: cannot be read"),
+        ("config.json", b'{"model_type": "clip"}', "a model of type 'clip', expected 'xclip'"),
+        ("model.safetensors", None, "expected model.safetensors, got no weights"),
+        ("model.safetensors", b"x" * 100, "model.safetensors: damaged"),
+        ("vocab.json", None, "no tokenizer"),
+        ("vocab.json", b'{"a": 0, "<|endoftext|>": 1}', "tokenizer"),
+    ],
+)
+def test_a_folder_that_is_not_whole_is_refused(bench, folder, tmp_path, capfd, file, content, line):
+    shutil.copytree(folder, tmp_path / "other")
+    (tmp_path / "other" / file).unlink()
+    if content is not None:
+        (tmp_path / "other" / file).write_bytes(content)
+    refused = bench(video_text_model=str(tmp_path / "other"), use_image=True)
     assert not refused.recognizer.start()
-    assert "config.json: cannot be read" in capfd.readouterr().err
+    told = [one for one in capfd.readouterr().err.splitlines() if "configure: " in one]
+    assert len(told) == 1 and line in told[0]
 
 
 def test_a_folder_without_images_is_for_its_texts_alone(bench, capfd):
