@@ -50,6 +50,8 @@ class Plan:
     overrides: tuple[str, ...]
     slots: threading.Semaphore
     """Of runs that are trained at once."""
+    losses: tuple[str, ...] = tuple(LOSSES)
+    """Those that a run each is trained without."""
 
     def run(self, script: str, recipe: str, name: str, values: Sequence[str], *more: str) -> Path:
         """The checkpoint of a run. Raises InputError where it fails, with its last words."""
@@ -114,10 +116,10 @@ def unseen(plan: Plan, seed: int, first: Begun) -> Path:
 def measured(plan: Plan, seed: int) -> dict[str, float]:
     """Train everything for a seed, and measure it on the seeds of the test."""
     first = begun(plan, seed)
-    with ThreadPoolExecutor(len(LOSSES) + 2) as pool:
+    with ThreadPoolExecutor(len(plan.losses) + 2) as pool:
         runs = {"": pool.submit(aligned, plan, seed, "aligned", first)}
-        for name, weight in LOSSES.items():
-            values = (f"loss.{weight}=0",)
+        for name in plan.losses:
+            values = (f"loss.{LOSSES[name]}=0",)
             folder = f"without_{name}"
             runs[f"{folder}="] = pool.submit(aligned, plan, seed, folder, first, *values)
         other = pool.submit(unseen, plan, seed, first)
@@ -165,12 +167,17 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/train/vg4d_studio"))
     parser.add_argument("--jobs", type=int, default=1, help="runs that are trained at once")
     parser.add_argument(
+        "--losses", nargs="*", choices=LOSSES, default=list(LOSSES),
+        help="a run is trained without each of them (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
         "--set", action="append", default=[], dest="overrides", metavar="NAME=VALUE",
         help="replace a value of all three recipes; repeatable",
     )  # fmt: skip
     parser.add_argument("--results", help="write the figures to this file, see results/")
     given = parser.parse_args()
-    plan = Plan(given.out, tuple(given.overrides), threading.Semaphore(given.jobs))
+    slots, losses = threading.Semaphore(given.jobs), tuple(given.losses)
+    plan = Plan(given.out, tuple(given.overrides), slots, losses)
     line = [sys.executable, "training/prepare.py", "--config", RECIPES["boxes"]]
     line += [text for value in plan.overrides for text in ("--set", value)]
     subprocess.run(line, cwd=ROOT, check=True)
