@@ -84,9 +84,11 @@ def test_commands_name_what_is_there():
 
 CAMERA = """
 import numpy as np
-camera = [(1 + number * 66_666_667, np.float32(np.random.rand(600, 3)) + np.float32([0, 0, 2]))
+random = np.random.default_rng(0)
+camera = [(1 + number * 66_666_667, np.float32(random.random((600, 3)) + [0, 0, 2]))
           for number in range(60)]
 """
+FED = "assert pipeline.window.filled == pipeline.window.clip.frames"
 
 
 @pytest.mark.parametrize("page", [Path("README.md"), *sorted(Path("docs").glob("*.md"))], ids=str)
@@ -94,13 +96,12 @@ def test_the_code_on_the_pages_runs(page, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     for number, block in enumerate(blocks):
         script = tmp_path / f"block_{number}.py"
-        script.write_text(CAMERA + block)
+        script.write_text(CAMERA + block + (FED if page.name == "README.md" else ""))
         done = subprocess.run(
             [sys.executable, str(script)], capture_output=True, text=True,
             env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert page.name != "README.md" or done.stdout, "it prints what is done"
 
 
 @cache

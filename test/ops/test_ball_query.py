@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from fourd_perception.ops import ball_query as module
 from fourd_perception.ops.ball_query import ball_query, ball_query_frames
 
-coordinates = st.sampled_from([0.0, 0.1, 0.25, 0.5, -0.5])
+coordinates = st.sampled_from(np.float32([0.0, 0.1, 0.25, 0.5, -0.5]).tolist())
 
 
 def by_boxes(*arguments):

@@ -13,9 +13,8 @@ from fourd_perception.ops.farthest_point import farthest_point_sample
 
 # Few different coordinates: many points coincide, many distances are equal. With 0.02, some are
 # what PointNet++ holds for padding.
-clouds = st.integers(1, 20).flatmap(
-    lambda n: arrays(np.float32, (2, n, 3), elements=st.sampled_from([0.0, 0.02, 0.25, 1.0, -3.0]))
-)
+coordinates = st.sampled_from(np.float32([0.0, 0.02, 0.25, 1.0, -3.0]).tolist())
+clouds = st.integers(1, 20).flatmap(lambda n: arrays(np.float32, (2, n, 3), elements=coordinates))
 
 
 def in_pytorch(points, count, compat=False):

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from fourd_perception.ops import interpolate as module
 from fourd_perception.ops.interpolate import interpolate, k_nearest
 
-coordinates = st.sampled_from([0.0, 0.1, 0.25, 0.5, -0.5])
+coordinates = st.sampled_from(np.float32([0.0, 0.1, 0.25, 0.5, -0.5]).tolist())
 clouds = st.integers(1, 12).flatmap(lambda n: arrays(np.float32, (2, n, 3), elements=coordinates))
 centres = arrays(np.float32, (2, 5, 3), elements=coordinates)
 
