@@ -25,6 +25,7 @@ from fourd_perception.parameters import param
 from fourd_perception.preprocess import PreprocessConfig, fill_nearest, preprocess
 from fourd_perception.stream.frame import SECOND, UNLABELLED, Frame
 from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
+from fourd_perception.vocabulary import Vocabulary, own_vocabulary
 
 __all__ = [
     "ActionPipeline",
@@ -229,6 +230,10 @@ class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
         super().__init__(checkpoint, config or PipelineConfig())
         self.images: ImageScores | None = None
         """What an ImagePipeline has said last. May be set from another thread."""
+        self.vocabulary = own_vocabulary(self.card)
+        """What the scores are of, as `OpenVocabulary` makes it. May be replaced from another
+        thread: a window's answer is of one or of the other, and the images' scores of the one
+        before are left out."""
         self._image_max_age = round(image_max_age * SECOND)
 
     @property
@@ -244,11 +249,12 @@ class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
         """
         started = time.perf_counter()
         points = self._sample(clip)
-        scores: NDArray[np.float32] = np.zeros(len(self.card.classes), np.float32)
+        vocabulary = self.vocabulary
+        scores: NDArray[np.float32] = np.zeros(len(vocabulary.classes), np.float32)
         by_source: dict[str, NDArray[np.float32]] = {}
         if points is not None:
             with torch.inference_mode():
-                scores, by_source = self._scores(points, clip.newest.stamp)
+                scores, by_source = self._scores(points, clip.newest.stamp, vocabulary)
         return Recognition(
             stamp=clip.newest.stamp,
             frame_id=clip.newest.frame_id,
@@ -256,19 +262,28 @@ class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
             scores=scores,
             processing_ms=(time.perf_counter() - started) * 1e3,
             by_source=by_source,
+            classes=vocabulary.classes,
         )
 
     def _scores(
-        self, points: Sequence[Tensor], stamp: int
+        self, points: Sequence[Tensor], stamp: int, vocabulary: Vocabulary
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
         """Of a clip's samples, and each source's by itself, where there are several."""
         model = self._model
         if not isinstance(model, AlignedModel):
             return torch.softmax(self._logits(points), dim=-1).cpu().numpy(), {}
-        said = model.cloud_logits(self._stream.window(points))
+        features = self._stream.window(points)
+        if vocabulary.texts is None:
+            said = model.cloud_logits(features)
+        else:
+            said = {"pc_text": model.text_logits(features, vocabulary.texts)}
         logits = {name: self._finite(one[0].float()) for name, one in said.items()}
         images = self.images
-        if images is not None and abs(stamp - images.stamp) <= self._image_max_age:
+        if (
+            images is not None
+            and images.vocabulary == vocabulary
+            and abs(stamp - images.stamp) <= self._image_max_age
+        ):
             logits |= images.logits
         fusion = ScoreFusion(model.config.fusion)
         apart = {name: one.cpu().numpy() for name, one in fusion.scores(logits).items()}

@@ -107,6 +107,7 @@ class SensorInput:
         self._parameters = parameters
         self._last_stamp = 0
         self._last_image = self._last_info = 0.0
+        self._judged = 0, 0
         self.synchronizer: Synchronizer[Frame, Any] | None = None
         """None without images, and before the first `listen`."""
         self._subscriptions: list[Subscription] = []
@@ -136,6 +137,7 @@ class SensorInput:
         """Open the gate. What came before it was last shut is forgotten."""
         self._last_stamp = 0
         self._last_image = self._last_info = time.monotonic()
+        self._judged = 0, 0
         if self.image is not None:
             self.synchronizer = Synchronizer(
                 slop=round(self._parameters.sync_slop * SECOND),
@@ -165,6 +167,26 @@ class SensorInput:
         if self._camera is not None and self._info is None:
             found.append((self._camera, now - self._last_info))
         return found
+
+    def why_unpaired(self) -> str | None:
+        """Why no cloud has had an image since the last call, although both come; None if one has.
+
+        To be called once in a report.
+        """
+        if self.synchronizer is None or self.image is None:
+            return None
+        counts, lead = self.synchronizer.counts, self.synchronizer.image_lead
+        paired, unpaired = self._judged
+        self._judged = counts.paired, counts.unpaired
+        if lead is None or counts.paired > paired or counts.unpaired == unpaired:
+            return None
+        if abs(lead) <= self.synchronizer.slop:
+            return None
+        apart = f"{abs(lead) / SECOND:.2f} s {'younger' if lead > 0 else 'older'}"
+        return (
+            f"{self.image.topic_name}: no cloud gets an image: the newest is {apart} than the "
+            "newest cloud: set the drivers' clocks (or raise sync_slop and image_timeout)"
+        )
 
     def destroy(self) -> None:
         """Destroy the subscriptions. Not to be called while another thread spins the node."""

@@ -111,7 +111,7 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         self._input: SensorInput | None = None
         self._looker: Looker | None = None
         self.parameters: RosParameters[Parameters] = RosParameters(
-            self, parameters_class, self._publish_label_info
+            self, parameters_class, self._changed, self._refuse
         )
         self._start_counting()
         self._diagnostics = Diagnostics(self)
@@ -156,6 +156,17 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
     def _publish(self, pipeline: PipelineType, result: ResultType) -> bool:
         """Translate and publish; whether it was an answer. Runs in the worker's thread."""
         raise NotImplementedError
+
+    def _refuse(self, parameters: Parameters) -> None:
+        """Raises InputError where a change of parameters cannot be taken as things are."""
+
+    def _changed(self) -> None:
+        """A parameter has changed."""
+        self._publish_label_info()
+
+    def _values(self) -> dict[str, str]:
+        """What a report on health says besides what all nodes say."""
+        return {}
 
     # Lifecycle, in the executor's thread.
 
@@ -367,6 +378,8 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
     def _report(self) -> None:
         models = [(lane.pipeline.card, lane.pipeline.window) for lane in self._lanes]
         try:
-            self._diagnostics.report(self._state, self._health, self._input, models, self._looker)
+            self._diagnostics.report(
+                self._state, self._health, self._input, models, self._looker, self._values()
+            )
         except Exception as error:  # noqa: BLE001 - health must not be what ends the node
             self._faults.count("no diagnostics", error)

@@ -21,6 +21,7 @@ from fourd_perception.recordings.recording import (
 )
 from fourd_perception.stream.frame import SECOND, UNLABELLED
 from fourd_perception.studio.actions import ACTIONS, Performance
+from fourd_perception.studio.boxes import BOX_ACTIONS, draw_boxes
 from fourd_perception.studio.camera import (
     MOST_COLOUR_NOISE,
     PERFECT_SENSOR,
@@ -46,6 +47,11 @@ from fourd_perception.studio.shapes import (
 
 CLASSES: tuple[str, ...] = tuple(ACTIONS)
 """Names of the actions; the first is `idle`, somebody who stands and does none of the others."""
+
+BOX_CLASSES: tuple[str, ...] = tuple(BOX_ACTIONS)
+"""Names of what can be done with a box; an idle class they have none."""
+
+_EVERYTHING = CLASSES + BOX_CLASSES
 
 TRANSITION = 0.5
 """Seconds in which a pose goes over into the next action's; they belong to the next action."""
@@ -108,7 +114,7 @@ def perform(
     transition of TRANSITION seconds out of the one before, which is part of its interval. Stamps
     start at 0. Frames are rendered as they are asked for; the same seed and configuration give the
     same bits.
-    Raises ConfigError on an action that is not in CLASSES.
+    Raises ConfigError on an action that is neither in CLASSES nor in BOX_CLASSES.
     """
     config = config or StudioConfig()
     random = _generator(seed, _Stream.PLAN)
@@ -142,7 +148,7 @@ def perform(
         name=f"studio-{seed}",
         rate=config.rate,
         intrinsics=config.intrinsics,
-        classes=CLASSES,
+        classes=_repertoire(names),
         truth=truth,
         frame_count=int(borders[-1]),
         frames=frames,
@@ -167,7 +173,7 @@ def clip(
     """
     _checked([action])
     scene = scene or Scene(seed, config or StudioConfig())
-    number = CLASSES.index(action)
+    number = _EVERYTHING.index(action)
     performance = scene.performance(action, len(CLASSES) * (take + 1) + number)
     before = scene.performance("idle", len(CLASSES) * (take + 1) + number), TRANSITION
     for seconds in times:
@@ -179,16 +185,24 @@ def clip(
 class _Stream:
     """Each kind of chance has its own stream of numbers, so that one does not move the others."""
 
-    BODY, CLOTHES, VIEW, ROOM, PLAN, PERFORMANCE, SENSOR, LIGHT, PASSER = range(9)
+    BODY, CLOTHES, VIEW, ROOM, PLAN, PERFORMANCE, SENSOR, LIGHT, BOXES, PASSER = range(10)
 
 
 def _checked(actions: Sequence[str]) -> list[str]:
     for name in actions:
-        if name not in ACTIONS:
-            raise ConfigError(f"studio: unknown action '{name}'; known: {', '.join(CLASSES)}")
+        if name not in _EVERYTHING:
+            raise ConfigError(f"studio: unknown action '{name}'; known: {', '.join(_EVERYTHING)}")
     if not actions:
-        raise ConfigError(f"studio: no action given; known: {', '.join(CLASSES)}")
+        raise ConfigError(f"studio: no action given; known: {', '.join(_EVERYTHING)}")
     return list(actions)
+
+
+def _repertoire(names: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a recording: one of the two sets, where all its actions are of that."""
+    for classes in (CLASSES, BOX_CLASSES):
+        if set(names) <= set(classes):
+            return classes
+    return _EVERYTHING
 
 
 def _generator(seed: int, *stream: int) -> np.random.Generator:
@@ -229,6 +243,7 @@ class Scene:
         self._seed = seed
         self.body, self._facing, self.viewpoint = _draw_setting(seed, config)
         shapes = draw_person(self.body, self._random(_Stream.CLOTHES))
+        shapes += draw_boxes(self._random(_Stream.BOXES))
         if config.room:
             shapes += draw_room(
                 self.body, self._facing, self.viewpoint.position, self._random(_Stream.ROOM)
@@ -252,7 +267,7 @@ class Scene:
 
     def performance(self, action: str, index: int) -> Performance:
         """This person's way of doing an action, the `index`-th time."""
-        random = self._random(_Stream.PERFORMANCE, CLASSES.index(action), index)
+        random = self._random(_Stream.PERFORMANCE, _EVERYTHING.index(action), index)
         return Performance(action, self.body, random)
 
     def render(

@@ -390,3 +390,14 @@ def test_whatever_comes_the_promises_hold(events, slop, max_wait, capacity, reor
     assert len(stamps) == clouds - counts.late_clouds - counts.duplicate_clouds
     # in order, but where the clouds have jumped back
     assert all(b > a or b < a - reorder for a, b in pairwise(stamps))
+
+
+def test_it_knows_how_far_images_are_ahead_of_clouds() -> None:
+    pairs: Synchronizer[str, str] = Synchronizer(slop=5, max_wait=10, capacity=4)
+    assert pairs.image_lead is None
+    pairs.put_points(100, "cloud")
+    assert pairs.image_lead is None
+    pairs.put_image(3_100, "image")
+    assert pairs.image_lead == 3_000
+    pairs.put_points(3_200, "cloud")
+    assert pairs.image_lead == -100
