@@ -91,8 +91,11 @@ def test_the_policy_allows_what_the_node_does_and_nothing_else(name, tmp_path):
 
 def test_sros2_reads_it():
     policy = pytest.importorskip("sros2.policy")
-    loaded = policy.load_policy(POLICY)  # against sros2's own schema
     etree = pytest.importorskip("lxml.etree")
+    try:
+        loaded = policy.load_policy(POLICY)  # against sros2's own schema
+    except etree.XMLSchemaParseError as error:  # it takes a part of it from w3.org
+        pytest.skip(f"sros2's schema cannot be read here: {error}")
     template = policy.get_transport_template("dds", "permissions.xsl")
     permissions = etree.XSLT(etree.parse(str(template)))(loaded)
     topics = {one.text for one in permissions.iter("topic")}
