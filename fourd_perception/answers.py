@@ -18,7 +18,8 @@ class Recognition:
     stamp, frame_id: the window's newest frame, or the one that is spoken of. start: the stamp of
     the window's oldest. scores: (K,) float32, softmax over the model's classes; all zero where no
     point was in view. by_source: of a model that fuses several scores, each by itself, (K,) float32
-    by its name in `models.fusion.SOURCES`; empty where no point was in view.
+    by its name in `models.fusion.SOURCES`; empty where no point was in view. classes: the names of
+    the scores, where they can be others than the checkpoint's; else empty.
     """
 
     stamp: int
@@ -27,6 +28,7 @@ class Recognition:
     scores: NDArray[np.float32]
     processing_ms: float
     by_source: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     def top(self, k: int, min_score: float) -> list[tuple[int, float]]:
         """(class index, score) of the best k classes (0: all) that score `min_score` or more."""

@@ -17,6 +17,7 @@ from fourd_perception.models.video_text import VideoTextScorer
 from fourd_perception.preprocess import preprocess_image
 from fourd_perception.stream.frame import SECOND, Frame
 from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
+from fourd_perception.vocabulary import Vocabulary, own_vocabulary
 
 _NO_POINTS = np.empty((0, 3), np.float32)
 
@@ -25,12 +26,13 @@ _NO_POINTS = np.empty((0, 3), np.float32)
 class ImageScores:
     """What the images of a window say, for the fusion. logits: (K,) by source, rgb and rgb_text.
 
-    stamp: of the window's newest image, nanoseconds.
+    stamp: of the window's newest image, nanoseconds. vocabulary: what their K columns are.
     """
 
     stamp: int
     logits: dict[str, Tensor]
     processing_ms: float
+    vocabulary: Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,7 @@ class ImagePipeline:
                 "of training/align.py"
             )
         checkpoint.model.check_scorer(scorer)
+        checkpoint.model.check_visual(scorer)
         wanted = checkpoint.card.preprocess.image_size
         if wanted != scorer.image_size:
             raise InputError(
@@ -69,8 +72,12 @@ class ImagePipeline:
                 f"was trained with {wanted}: take the folder that it was aligned with"
             )
         self.card: ModelCard = checkpoint.card
+        self.vocabulary = own_vocabulary(self.card)
+        """What is scored. May be replaced from another thread; a clip is of one or the other."""
         self._model, self._scorer = checkpoint.model, scorer
         self._device = checkpoint.model.texts.device
+        # Not those in the weights: of unit length they would be conditioned on the video otherwise.
+        self._own_texts = scorer.text_features(checkpoint.model.config.prompts)
         seconds = clip.frames * clip.period / SECOND
         own = ClipConfig(frames=scorer.frames, frame_step=1, rate=scorer.frames / seconds)
         stride = max(1, round(own.rate / rate))
@@ -85,17 +92,21 @@ class ImagePipeline:
         started = time.perf_counter()
         pictures = [one.pixels for one in clip.frames if isinstance(one, _Picture)]
         images = torch.from_numpy(np.stack([one for one in pictures if one is not None]))
+        vocabulary = self.vocabulary
         with torch.inference_mode():
             video = self._scorer.video_features(images[None].to(self._device))
-            said = {
-                "rgb": self._model.rgb_logits(video),
-                "rgb_text": self._scorer.logits(video, self._model.texts),
-            }
+            if vocabulary.texts is None:
+                said = {
+                    "rgb": self._model.rgb_logits(video),
+                    "rgb_text": self._scorer.logits(video, self._own_texts),
+                }
+            else:
+                said = {"rgb_text": self._scorer.logits(video, vocabulary.texts)}
         logits = {name: one[0].float() for name, one in said.items()}
         if not all(bool(torch.isfinite(one).all()) for one in logits.values()):
             raise ValueError(f"{self._scorer.name}: scores that are not finite numbers")
         took = (time.perf_counter() - started) * 1e3
-        return ImageScores(clip.newest.stamp, logits, took)
+        return ImageScores(clip.newest.stamp, logits, took, vocabulary)
 
     def warm_up(self) -> float:
         """Run the branch once on black images; milliseconds it took."""
@@ -103,6 +114,9 @@ class ImagePipeline:
         count = self.window.clip.frames
         black = tuple(_Picture(stamp, "", _NO_POINTS, pixels=pixels) for stamp in range(count))
         return self.score(Clip(black)).processing_ms
+
+    def forget(self) -> None:
+        """Nothing is kept from one window to the next."""
 
     def _keep(self, frame: Frame) -> _Picture:
         assert frame.image is not None  # others are not offered

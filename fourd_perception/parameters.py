@@ -244,7 +244,8 @@ def markdown_table(config_class: type) -> str:
     """The parameters as a Markdown table: name, default, unit, range, meaning."""
     rows = ["| parameter | default | unit | range | meaning |", "| --- | --- | --- | --- | --- |"]
     for entry in entries(config_class):
-        given = "required" if entry.default is dataclasses.MISSING else f"`{entry.default!r}`"
+        default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
+        given = "required" if default is dataclasses.MISSING else f"`{default!r}`"
         parameter = entry.parameter
         meaning = parameter.description + (" (changeable)" if parameter.changeable else "")
         rows.append(

@@ -25,6 +25,7 @@ from fourd_perception.parameters import param
 from fourd_perception.preprocess import PreprocessConfig, fill_nearest, preprocess
 from fourd_perception.stream.frame import SECOND, UNLABELLED, Frame
 from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
+from fourd_perception.vocabulary import Vocabulary, own_vocabulary
 
 __all__ = [
     "ActionPipeline",
@@ -163,6 +164,11 @@ class _ModelOnStream(Generic[Config, Answer]):
         self._stream.reset()
         return (time.perf_counter() - started) * 1e3
 
+    def forget(self) -> None:
+        """Drop what was kept of windows for those to come; their answers stay the same."""
+        self._stream.reset()
+        self._given = {}
+
     def _logits(self, clip: Sequence[Tensor]) -> Tensor:
         """What the model says of a clip's samples. Raises ValueError where that is no number."""
         return self._finite(self._model.classify(self._stream.window(clip))[0].float())
@@ -224,6 +230,10 @@ class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
         super().__init__(checkpoint, config or PipelineConfig())
         self.images: ImageScores | None = None
         """What an ImagePipeline has said last. May be set from another thread."""
+        self.vocabulary = own_vocabulary(self.card)
+        """What the scores are of, as `OpenVocabulary` makes it. May be replaced from another
+        thread: a window's answer is of one or of the other, and the images' scores of the one
+        before are left out."""
         self._image_max_age = round(image_max_age * SECOND)
 
     @property
@@ -239,11 +249,12 @@ class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
         """
         started = time.perf_counter()
         points = self._sample(clip)
-        scores: NDArray[np.float32] = np.zeros(len(self.card.classes), np.float32)
+        vocabulary = self.vocabulary
+        scores: NDArray[np.float32] = np.zeros(len(vocabulary.classes), np.float32)
         by_source: dict[str, NDArray[np.float32]] = {}
         if points is not None:
             with torch.inference_mode():
-                scores, by_source = self._scores(points, clip.newest.stamp)
+                scores, by_source = self._scores(points, clip.newest.stamp, vocabulary)
         return Recognition(
             stamp=clip.newest.stamp,
             frame_id=clip.newest.frame_id,
@@ -251,19 +262,28 @@ class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
             scores=scores,
             processing_ms=(time.perf_counter() - started) * 1e3,
             by_source=by_source,
+            classes=vocabulary.classes,
         )
 
     def _scores(
-        self, points: Sequence[Tensor], stamp: int
+        self, points: Sequence[Tensor], stamp: int, vocabulary: Vocabulary
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
         """Of a clip's samples, and each source's by itself, where there are several."""
         model = self._model
         if not isinstance(model, AlignedModel):
             return torch.softmax(self._logits(points), dim=-1).cpu().numpy(), {}
-        said = model.cloud_logits(self._stream.window(points))
+        features = self._stream.window(points)
+        if vocabulary.texts is None:
+            said = model.cloud_logits(features)
+        else:
+            said = {"pc_text": model.text_logits(features, vocabulary.texts)}
         logits = {name: self._finite(one[0].float()) for name, one in said.items()}
         images = self.images
-        if images is not None and abs(stamp - images.stamp) <= self._image_max_age:
+        if (
+            images is not None
+            and images.vocabulary == vocabulary
+            and abs(stamp - images.stamp) <= self._image_max_age
+        ):
             logits |= images.logits
         fusion = ScoreFusion(model.config.fusion)
         apart = {name: one.cpu().numpy() for name, one in fusion.scores(logits).items()}
@@ -284,7 +304,7 @@ class FrameActionPipeline(_ModelOnStream[FrameActionConfig, FrameActions | None]
         """Raises InputError as `ActionPipeline`, and if latency_frames is longer than the clip."""
         super().__init__(checkpoint, config or FrameActionConfig())
         _check_latency(self.config.latency_frames, self.window.clip.frames)
-        self._said: int | None = None
+        self._said: Frame | None = None
 
     def recognise(self, clip: Clip) -> FrameActions | None:
         """Run the model on a clip. None where all its frames have been spoken of.
@@ -292,12 +312,13 @@ class FrameActionPipeline(_ModelOnStream[FrameActionConfig, FrameActions | None]
         Raises ValueError as `ActionPipeline.recognise`.
         """
         started, ahead = time.perf_counter(), self.config.latency_frames
-        if self._said is not None and clip.newest.stamp < self._said:
-            self._said = None  # time has jumped back
+        said = self._said
+        if said is not None and said.stamp >= clip.frames[0].stamp and said not in clip.frames:
+            said = None  # time has jumped back: the frames of these stamps are others
         places = {
             frame: place
             for place, frame in enumerate(clip.frames[: len(clip.frames) - ahead])
-            if self._said is None or frame.stamp > self._said
+            if said is None or frame.stamp > said.stamp
         }  # a frame that stands at several moments: the last of them
         if not places:
             return None
@@ -312,7 +333,7 @@ class FrameActionPipeline(_ModelOnStream[FrameActionConfig, FrameActions | None]
             Recognition(frame.stamp, frame.frame_id, start, scores[place], took)
             for frame, place in places.items()
         )
-        self._said = answers[-1].stamp
+        self._said = list(places)[-1]
         return FrameActions(answers, list(places)[-1], took)
 
     def warm_up(self) -> float:

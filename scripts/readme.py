@@ -178,6 +178,33 @@ def segmenter_parameters() -> str:
     return markdown_table(SegmenterParameters)
 
 
+def soak() -> str:
+    """Every fault of the soak: how often, what the node did, how soon its answers were right."""
+    result = json.loads((ROOT / "results" / "soak.json").read_text(encoding="utf-8"))
+    figures = result["figures"]
+    rows = [
+        "| fault | times | the node | answers are right again after |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, fault in figures["faults"].items():
+        median, worst = fault["recovered_median_s"], fault["recovered_worst_s"]
+        after = f"{median:g} s (at worst {worst:g} s)" if worst else "none was other"
+        rows.append(f"| {name} | {fault['injected']} | {fault['node']} | {after} |")
+    rows.append(
+        f"| kill -9, and started again | | is configured and active by itself | "
+        f"{figures['restart_after_kill_median_s']:.1f} s of real time (at worst "
+        f"{figures['restart_after_kill_worst_s']:.1f} s) to be active |"
+    )
+    return "\n".join(rows) + (
+        f"\n\n{figures['bag_minutes']:g} minutes of bag time at "
+        f"{figures['times_real_time']:g} times real time; "
+        f"{figures['answers_as_in_the_clean_run']:,} answers whose window saw no fault, of which "
+        f"{figures['other_answers']} differ by a bit from those of a run without faults and "
+        f"{figures['answers_missing']} are missing; memory grew by "
+        f"{figures['rss_largest_growth_percent']:g} % at most after the first minute."
+    )
+
+
 def launch_arguments() -> str:
     """What the launch file declares, from its syntax tree: launch need not be installed."""
     rows = ["| argument | default | meaning |", "| --- | --- | --- |"]
@@ -204,6 +231,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "launch_arguments": launch_arguments,
     "models": models,
     "parameters": parameters,
+    "soak": soak,
     "segmenter_parameters": segmenter_parameters,
     "where_to_look": where_to_look,
 }

@@ -36,8 +36,9 @@ MAY_IMPORT = {
     "weights_file": "",
     "checkpoint": "models preprocess stream weights_file",
     "answers": "stream",
-    "image_pipeline": "checkpoint models preprocess stream",
-    "pipeline": "answers checkpoint image_pipeline models ops preprocess stream",
+    "vocabulary": "checkpoint models",
+    "image_pipeline": "checkpoint models preprocess stream vocabulary",
+    "pipeline": "answers checkpoint image_pipeline models ops preprocess stream vocabulary",
     "messages": "looking pipeline stream",
     "recordings": "messages stream",
     "studio": "recordings stream",
@@ -45,7 +46,7 @@ MAY_IMPORT = {
     "tools": "checkpoint evaluation looking messages models pipeline preprocess recordings stream "
     "studio",
     "nodes": "checkpoint evaluation image_pipeline looking messages models pipeline preprocess "
-    "recordings stream studio tools",
+    "recordings stream studio tools vocabulary",
     "whole_file": "",
     "parameters": "",
     "errors": "",

@@ -18,6 +18,7 @@ from fourd_perception.pipeline import ActionPipeline, PipelineConfig
 from fourd_perception.preprocess import PreprocessConfig, preprocess_image
 from fourd_perception.stream.frame import SECOND, Frame
 from fourd_perception.stream.window import ClipConfig
+from fourd_perception.vocabulary import OpenVocabulary
 
 CLIP = ClipConfig(frames=8, frame_step=1, rate=10.0)
 """Of clouds: 0.8 s, so that the four images are 0.2 s apart."""
@@ -72,7 +73,9 @@ def test_it_says_what_the_model_says_of_an_image_in_each_segment(loaded, scorer)
     pixels = [preprocess_image(one.image, loaded.card.preprocess) for one in taken]
     with torch.no_grad():
         video = scorer.video_features(torch.from_numpy(np.stack(pixels))[None])
-        texts = scorer.logits(video, loaded.model.texts)[0]
+        # Of the texts as the text model gives them, as training has them: X-CLIP changes a text by
+        # what it sees, so that another length of it is another text.
+        texts = scorer.logits(video, scorer.text_features(tiny_folders.TEXTS))[0]
         torch.testing.assert_close(said.logits["rgb"], loaded.model.rgb_logits(video)[0])
         torch.testing.assert_close(said.logits["rgb_text"], texts)
 
@@ -130,3 +133,84 @@ def test_what_was_not_aligned_is_refused(loaded, scorer, tmp_path):
     )  # fmt: skip
     with pytest.raises(InputError, match="has other features of 'wave hand'"):
         ImagePipeline(loaded, other, CLIP, 1.0)
+
+
+# Other classes than the checkpoint's, put into words.
+
+PROMPTS = ("push the box", "sit down")
+
+
+def test_prompts_are_scored_by_their_texts_alone(loaded, scorer):
+    words = OpenVocabulary(loaded, scorer)
+    images, clouds = ImagePipeline(loaded, scorer, CLIP, 1.0), ActionPipeline(loaded)
+    images.vocabulary = clouds.vocabulary = words.learn(PROMPTS)
+    (clouds.images,) = scores_of(images, stream(8))
+    answer = next(filter(None, map(clouds.push, stream(9))))
+    assert (answer.classes, answer.scores.shape) == (PROMPTS, (2,))
+    assert set(answer.by_source) == {"pc_text", "rgb_text"}
+    raw = scorer.text_features(PROMPTS)
+    sampled = torch.stack(clouds._sample(next(filter(None, map(clouds.offer, stream(9))))))
+    with torch.no_grad():
+        said = loaded.model.text_logits(loaded.model.encode(sampled[None]), raw)[0]
+    np.testing.assert_allclose(answer.by_source["pc_text"], said.softmax(0), atol=1e-5)
+    assert answer.scores.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_images_scores_of_other_classes_are_left_out(loaded, scorer):
+    words = OpenVocabulary(loaded, scorer)
+    (own,) = scores_of(ImagePipeline(loaded, scorer, CLIP, 1.0), stream(8))
+    clouds = ActionPipeline(loaded, PipelineConfig(stride=1))
+    clouds.images = own
+    answers = []
+    for number, frame in enumerate(stream(14)):
+        if number == 10:
+            clouds.vocabulary = words.learn(PROMPTS)
+        if number == 12:
+            clouds.vocabulary = words.learn([""])
+        answers.append(clouds.push(frame))
+    assert set(answers[9].by_source) == {"pc", "pc_text", "rgb", "rgb_text"}
+    assert set(answers[10].by_source) == {"pc_text"} and answers[10].classes == PROMPTS
+    assert answers[12].by_source.keys() == answers[9].by_source.keys()
+    assert answers[12].classes == loaded.card.classes
+
+
+def test_what_the_model_was_not_aligned_with_is_zero_shot(loaded, scorer):
+    found = OpenVocabulary(loaded, scorer).learn(PROMPTS)
+    assert found.prompted and found.unseen == ("push the box",)  # 'sit down' is one of its texts
+
+
+@pytest.mark.parametrize("nothing", [(), ("",)])
+def test_no_prompts_are_the_checkpoints_own_classes(loaded, nothing):
+    words = OpenVocabulary(loaded, None)
+    words.check(nothing)
+    found = words.learn(nothing)
+    assert (found.classes, found.texts, found.prompted) == (loaded.card.classes, None, False)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "line"),
+    [
+        (("a", ""), "prompts: number 2 of 2 is empty; say what is done"),
+        (("", ""), "prompts: number 1 of 2 is empty; say what is done"),
+        (("a", "b", "a"), r"prompts: 'a' stands twice \(numbers 1 and 3\)"),
+        (("wave",), "prompts: 'wave' alone would always score 1: give two at least"),
+        (("a", "b" * 76), "has 78 tokens, the model reads 77, its begin and end among them"),
+    ],
+)
+def test_bad_prompts_are_refused_in_one_line_before_they_are_encoded(
+    loaded, scorer, monkeypatch, prompts, line
+):
+    words = OpenVocabulary(loaded, scorer)
+    monkeypatch.setattr(scorer, "text_features", lambda texts: pytest.fail("encoded"))
+    for refused in (words.check, words.learn):
+        with pytest.raises(InputError, match=line) as error:
+            refused(prompts)
+        assert "\n" not in str(error.value)
+
+
+def test_prompts_want_a_text_encoder_and_a_model_with_text_scores(loaded, scorer, tmp_path):
+    with pytest.raises(InputError, match="need the text encoder .* set video_text_model"):
+        OpenVocabulary(loaded, None).check(PROMPTS)
+    plain = checkpoint.load(small_model.save(tmp_path / "a.safetensors"))
+    with pytest.raises(InputError, match=r"small \(im_pstnet\) has no scores against texts"):
+        OpenVocabulary(plain, None).check(PROMPTS)

@@ -2,7 +2,8 @@
 
 VG4D, section III-B: the encoder (begun with what finetune.py or pretrain.py has made, --init) is
 drawn to the videos and texts of a frozen X-CLIP. The run lives in out/train/<name>, as those of
-finetune.py do; at its end there is <name>.safetensors, with the weights of all four scores in it.
+finetune.py do; at its end there is <name>.safetensors, with the weights of all four scores in it,
+and, where X-CLIP was fine-tuned first, the folder video_text, an X-CLIP for the recognizer.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from training.run_folder import (
 )
 from training.source_scores import accuracies, source_logits
 from training.trainer import Trainer
-from training.xclip_weights import digest, history
+from training.xclip_weights import VIDEO_TEXT, digest, history, write_folder
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def build_model(
         logit_scale=config.loss.logit_scale or scorer.logit_scale,
         prompts=prompts,
         text_model=scorer.name,
+        visual=scorer.visual_digest(),
         conditioned=config.video_text.conditioned,
         image_frames=scorer.frames,
     )
@@ -222,6 +224,8 @@ def _align(
         sizes, figures = fitted(loaded, scorer, videos, parts["holdout"], labels, config)
         figures |= holdout(loaded, sizes)
         checkpoint.replace_card(new, replace(card, model=to_mapping(sizes), accuracy=figures))
+        if config.video_text.finetuned:
+            write_folder(Path(config.video_text.folder), scorer, folder / VIDEO_TEXT)
         new.replace(path)
         print(path)
     return path

@@ -178,6 +178,9 @@ class FinetuneConfig:
     data: DataConfig = param(MISSING, "the data set")
     clip: ClipConfig = param(MISSING, "the clip")
     preprocess: PreprocessConfig = param(MISSING, "from a cloud to the model's input")
+    left_out: tuple[str, ...] = param(
+        (), "actions that are not trained on, for a run of align.py that leaves out the same"
+    )
     epochs: int = param(60, "passes over the training videos", at_least=1)
     batch_size: int = param(
         16, "clips in a batch; an epoch is cut into equal batches of this or a few more", at_least=2
@@ -203,6 +206,8 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         self.optimiser.check_epochs(self.epochs)
+        if self.left_out and self.task != "action_recognition":
+            raise ValueError("left_out: it is for the task action_recognition")
 
     def colours_of(self, classes: Sequence[str]) -> tuple[str, ...]:
         """The colours in the order of the classes; none where none is told.

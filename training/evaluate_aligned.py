@@ -123,9 +123,9 @@ def measure(
     figures = subset_accuracies(logits, labels, fusion)
     equal = fused_scores(logits, FusionConfig())
     figures["fused_equal_weights"] = float(100 * (equal.argmax(1) == labels).mean())
-    figures["calibration_error_fused"] = metrics.expected_calibration_error(
-        fused_scores(logits, fusion), labels
-    )
+    for name, scores in (("", fused_scores(logits, fusion)), ("_equal_weights", equal)):
+        error = metrics.expected_calibration_error(scores, labels)
+        figures[f"calibration_error_fused{name}"] = error
     figures["videos"] = len(chosen)
     return figures | zero_shot(aligned, scorer, videos, config, part)
 

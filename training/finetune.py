@@ -33,6 +33,7 @@ from training.datasets.prepared import PreparedVideos, Video
 from training.distributed import Processes
 from training.identity import identity
 from training.image_views import ImageClip, cut_image_clip
+from training.left_out import without
 from training.run_folder import batch_numbers, begin, clip_random, opened, steps_in_epoch
 from training.trainer import Batch, Trainer
 from training.transforms import Clip, augment, cut_clip, segment_indices, window_indices
@@ -120,6 +121,7 @@ def _finetune(
     init: Path | None,
     processes: Processes,
 ) -> Path:
+    videos = without(videos, config.left_out)
     parts = split(videos, config.data)
     classes = tasks.label_names(videos, config.task)
     model, sizes = build_model(config, len(classes))
@@ -223,6 +225,7 @@ def model_card(
             "protocol": config.data.protocol,
             "videos": len(train),
             "groups": sorted({video.group for video in train}),
+            **({"left_out": list(config.left_out)} if config.left_out else {}),
             "epochs": config.epochs,
             "seed": config.seed,
             **begun,

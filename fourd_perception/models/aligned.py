@@ -43,6 +43,7 @@ class AlignedConfig:
     )  # fmt: skip
     prompts: tuple[str, ...] = param((), "the classes' texts, whose features the weights hold")
     text_model: str = param("", "the name of the model of video and texts that it is aligned with")
+    visual: str = param("", "a digest of that model's weights for videos; '': not known")
     conditioned: bool = param(True, "whether that model's texts are conditioned on the video")
     image_frames: int = param(
         8, "frames of a window that the images' branch is shown, by segments", at_least=1,
@@ -131,6 +132,16 @@ class AlignedModel(VideoModel):
             raise InputError(
                 f"{scorer.name}: has other features of '{self.config.prompts[0]}' and the other "
                 f"classes (cosine {likeness:.3f}); the model is {known}: take that one's folder"
+            )
+
+    def check_visual(self, scorer: VideoTextScorer) -> None:
+        """Raises InputError unless the scorer sees videos as the one that it was aligned with."""
+        known = self.config.visual
+        if known and known != scorer.visual_digest():
+            raise InputError(
+                f"{scorer.name}: sees videos with other weights than those that the model was "
+                "aligned with, such as its own from before a fine-tuning: take the folder "
+                "video_text that align.py has left beside the checkpoint"
             )
 
     def unseen(self, prompts: Sequence[str]) -> tuple[str, ...]:

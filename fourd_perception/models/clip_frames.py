@@ -77,6 +77,16 @@ class ClipFramesScorer(PretrainedScorer):
         """See `VideoTextScorer`."""
         return math.exp(float(self._logit_scale))
 
+    def visual_state(self) -> dict[str, Tensor]:
+        """See `PretrainedScorer`."""
+        parts = {"vision": self._vision_model, "projection": self._visual_projection}
+        state = {
+            f"{name}.{key}": tensor
+            for name, part in parts.items()
+            for key, tensor in part.state_dict().items()
+        }
+        return state | {"mean": self.mean, "deviation": self.deviation}
+
     @torch.no_grad()
     def video_features(self, images: Tensor) -> VideoFeatures:
         """See `VideoTextScorer`: (B, D) of (B, L, 3, S, S) images."""

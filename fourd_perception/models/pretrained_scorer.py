@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from fourd_perception.models.pretrained_folder import Tokenizer
-from fourd_perception.models.video_text import KeptTexts, VideoFeatures
+from fourd_perception.models.video_text import KeptTexts, VideoFeatures, check_texts
+
+_DIGITS = 16
 
 
 class PretrainedScorer(nn.Module):
@@ -31,6 +34,23 @@ class PretrainedScorer(nn.Module):
     def logits(self, video: VideoFeatures, texts: Tensor) -> Tensor:
         """See `VideoTextScorer`: (B, K) of B videos and (K, D) texts."""
         raise NotImplementedError
+
+    def visual_digest(self) -> str:
+        """See `VideoTextScorer`."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.visual_state().items()):
+            found.update(name.encode())
+            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()[:_DIGITS]
+
+    def visual_state(self) -> dict[str, Tensor]:
+        """The weights for videos, and the statistics of images, by name."""
+        raise NotImplementedError
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """See `VideoTextScorer`: as `text_features`, without the features."""
+        check_texts(texts)
+        self._tokenizer(texts)
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:

@@ -44,6 +44,9 @@ class VideoTextScorer(Protocol):
     def logit_scale(self) -> float:
         """What cosines are multiplied by to be logits: exp of what was learnt."""
 
+    def visual_digest(self) -> str:
+        """Tells its weights for videos from others, such as those before a fine-tuning."""
+
     def video_features(self, images: Tensor) -> VideoFeatures:
         """images: (B, L, 3, S, S) float32 RGB in 0 to 1, L = frames, S = image_size.
 
@@ -55,6 +58,9 @@ class VideoTextScorer(Protocol):
 
         Raises InputError if one is empty, doubled, or longer than the model reads.
         """
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Raises InputError as `text_features`, and computes none."""
 
     def logits(self, video: VideoFeatures, texts: Tensor) -> Tensor:
         """(B, K): scaled cosines of videos and texts, (K, D) as `text_features` gives them."""

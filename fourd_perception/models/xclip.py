@@ -127,6 +127,10 @@ class XClipScorer(PretrainedScorer):
         """See `VideoTextScorer`; about 100 in trained models."""
         return math.exp(float(self.visual.logit_scale))
 
+    def visual_state(self) -> dict[str, Tensor]:
+        """See `PretrainedScorer`."""
+        return self.visual.state_dict()
+
     @torch.no_grad()
     def video_features(self, images: Tensor) -> VideoFeatures:
         """See `VideoTextScorer`: (B, D) of (B, L, 3, S, S) images."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,6 +28,7 @@ class Diagnostics:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._silence_told: set[str] = set()
+        self._pairing_told = False
 
     def report(
         self,
@@ -35,17 +36,19 @@ class Diagnostics:
         health: Health,
         source: SensorInput | None,
         models: Sequence[tuple[ModelCard, SlidingWindow]],
-        looker: Looker | None = None,
+        looker: Looker | None,
+        more: Mapping[str, str],
     ) -> None:
         """Publish how things are. source: None, and no models, until the node is configured.
         looker: None where all points are shown to the models.
 
-        Of several models the values of the second and later are named after them.
+        Of several models the values of the second and later are named after them. more: values that
+        this node alone has.
         """
         found = health.worries()
-        values = {"state": state, **health.values()}
+        values = {"state": state, **more, **health.values()}
         if source is not None:
-            found += [(Level.WARN, trouble) for trouble in source.qos_trouble.values()]
+            found += [(Level.WARN, trouble) for trouble in source.qos_worries()]
         if source is not None:
             for number, (card, window) in enumerate(models):
                 named = f"{card.name}: " if number else ""
@@ -76,8 +79,10 @@ class Diagnostics:
     ) -> list[tuple[Level, str]]:
         found = self._silence(source.points, health.silence)
         clouds_come = not found
+        for subscription, seconds in source.missed():
+            found += self._silence(subscription, seconds)
         if source.image is not None:
-            found += self._silence(source.image, source.image_silence)
+            found += self._pairing(source)
         if not clouds_come:
             return found
         for card, window in models:
@@ -88,6 +93,14 @@ class Diagnostics:
             if window.filled < window.clip.frames:
                 found.append((Level.OK, f"the window fills: {_fill(window)}"))
         return found
+
+    def _pairing(self, source: SensorInput) -> list[tuple[Level, str]]:
+        """That images come and fit no cloud; logged when it begins."""
+        text = source.why_unpaired()
+        if text is not None and not self._pairing_told:
+            self._node.get_logger().warning(text)
+        self._pairing_told = text is not None
+        return [] if text is None else [(Level.WARN, text)]
 
     def _silence(self, subscription: Subscription, seconds: float) -> list[tuple[Level, str]]:
         """That a topic is silent, if it has been for too long; logged when it begins."""

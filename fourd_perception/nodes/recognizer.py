@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
@@ -14,12 +16,14 @@ from fourd_perception.messages import results
 from fourd_perception.nodes import runner
 from fourd_perception.nodes.loading import load_checkpoint, load_scorer
 from fourd_perception.nodes.looking import NodeParameters
+from fourd_perception.nodes.mailbox import NewestWins
 from fourd_perception.nodes.outputs import AnswerParameters, has_subscribers
 from fourd_perception.nodes.perception_node import PerceptionNode
 from fourd_perception.nodes.ros_parameters import usage
-from fourd_perception.parameters import ConfigError, param
+from fourd_perception.parameters import param
 from fourd_perception.pipeline import ActionPipeline, PipelineConfig, Recognition
 from fourd_perception.stream.window import Clip
+from fourd_perception.vocabulary import OpenVocabulary, Vocabulary
 
 _NAME = "recognizer"
 _TASK = "action_recognition"
@@ -34,8 +38,13 @@ class RecognizerParameters(AnswerParameters, PipelineConfig, NodeParameters):
     """Everything that the recognizer can be told."""
 
     video_text_model: str = param(
-        "", "the folder of the X-CLIP that `model` was aligned with, to fuse the images' scores; "
-        "needs use_image"
+        "", "the folder of the X-CLIP that `model` was aligned with, to fuse the images' scores, "
+        "which needs use_image, and to understand `prompts`"
+    )  # fmt: skip
+    prompts: tuple[str, ...] = param(
+        ("",), "classes in words, in place of the model's own, each its text: scored by the texts "
+        "alone, without training; [''] for the model's own; needs video_text_model",
+        changeable=True,
     )  # fmt: skip
     image_rate: float = param(
         2.0, "how often the images are scored, at most", unit="Hz", at_least=0.01, at_most=100.0
@@ -51,6 +60,7 @@ class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | Im
 
     Of a model that fuses several scores, each by itself on ~/scores/<its name>. The images' scores
     have a window, a rate and a worker of their own: however slow X-CLIP is, the clouds go on.
+    Prompts are encoded in a worker too; when they are, they take the place of the classes at once.
     """
 
     def __init__(self, **node_options: Any) -> None:
@@ -58,19 +68,90 @@ class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | Im
         self._action: LifecyclePublisher | None = None
         self._scores: dict[str, LifecyclePublisher | None] = {}
         self._clouds: ActionPipeline | None = None
+        self._images: ImagePipeline | None = None
+        self._words: OpenVocabulary | None = None
+        self._learner: NewestWins[tuple[str, ...]] | None = None
+        self._asked: tuple[str, ...] = ()
+        self._table = threading.RLock()
+        """Held while the classes change, and while anything goes out that speaks of them."""
         super().__init__(_NAME, RecognizerParameters, **node_options)
 
     def _load(self, parameters: RecognizerParameters) -> list[Pipeline]:
         loaded = load_checkpoint(parameters, _TASK)
         clouds = ActionPipeline(loaded, parameters, image_max_age=parameters.image_max_age)
         self._clouds, self._scores = clouds, dict.fromkeys(clouds.sources)
-        if not parameters.video_text_model:
-            return [clouds]
-        if not parameters.use_image:
-            raise ConfigError("video_text_model: it scores images: set use_image to true")
-        scorer = load_scorer(parameters.video_text_model, loaded)
-        images = ImagePipeline(loaded, scorer, clouds.window.clip, parameters.image_rate)
-        return [clouds, images]
+        scorer = None
+        if parameters.video_text_model:
+            scorer = load_scorer(parameters.video_text_model, loaded)
+        self._words = OpenVocabulary(loaded, scorer)
+        pipelines: list[Pipeline] = [clouds]
+        if scorer is not None and parameters.use_image:
+            clip = clouds.window.clip
+            self._images = ImagePipeline(loaded, scorer, clip, parameters.image_rate)
+            pipelines.append(self._images)
+        elif scorer is not None:
+            self.get_logger().warning(
+                "video_text_model: for its texts alone; to score images, set use_image to true"
+            )
+        self._asked = parameters.prompts
+        self._speak(self._words.learn(parameters.prompts))
+        self._learner = NewestWins(self._learn, "prompts")
+        return pipelines
+
+    # Prompts: asked for in the executor's thread, learnt in the learner's.
+
+    def _refuse(self, parameters: RecognizerParameters) -> None:
+        if self._words is not None and parameters.prompts != self.parameters.value.prompts:
+            self._words.check(parameters.prompts)
+
+    def _changed(self) -> None:
+        super()._changed()
+        asked = self.parameters.value.prompts
+        if self._learner is not None and asked != self._asked:
+            self._asked = asked
+            self._learner.offer(asked)
+
+    def _learn(self, prompts: tuple[str, ...]) -> None:
+        assert self._words is not None
+        try:
+            vocabulary = self._words.learn(prompts)
+            with self._table:
+                self._speak(vocabulary)
+                self._publish_label_info()
+        except Exception as error:  # noqa: BLE001 - then the classes stay what they are
+            self._faults.count("the prompts are not taken", error)
+
+    def _speak(self, vocabulary: Vocabulary) -> None:
+        for pipeline in (self._clouds, self._images):
+            if pipeline is not None:
+                pipeline.vocabulary = vocabulary
+
+    def _publish_label_info(self) -> None:
+        with self._table:
+            super()._publish_label_info()
+
+    def _values(self) -> dict[str, str]:
+        if self._clouds is None or not self._clouds.vocabulary.prompted:
+            return {}
+        now = self._clouds.vocabulary
+        return {
+            "prompts": ", ".join(now.classes),
+            "zero-shot, unknown to the model": ", ".join(now.unseen) or "none",
+        }
+
+    def _release(self) -> None:
+        self._stop_learning()
+        super()._release()
+
+    def close(self, timeout: float) -> bool:
+        """As of every node, and the learner stops too."""
+        end = time.monotonic() + timeout
+        learnt = self._stop_learning(timeout)
+        return super().close(max(0.0, end - time.monotonic())) and learnt
+
+    def _stop_learning(self, timeout: float | None = None) -> bool:
+        learner, self._learner = self._learner, None
+        return learner is None or learner.stop(timeout)
 
     def _label_topic(self, pipeline: Pipeline) -> str | None:
         return "~/label_info" if isinstance(pipeline, ActionPipeline) else None
@@ -78,7 +159,7 @@ class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | Im
     def _labels(
         self, pipeline: Pipeline, parameters: RecognizerParameters, stamp: int
     ) -> LabelInfo:
-        return results.label_info(pipeline.card.classes, stamp, parameters.min_score)
+        return results.label_info(pipeline.vocabulary.classes, stamp, parameters.min_score)
 
     def _create_outputs(self) -> None:
         self._action = self.create_lifecycle_publisher(Classification, "~/action", _OUTPUT_DEPTH)
@@ -91,7 +172,8 @@ class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | Im
         for publisher in (self._action, *self._scores.values()):
             if publisher is not None:
                 self.destroy_lifecycle_publisher(publisher)
-        self._action, self._scores, self._clouds = None, {}, None
+        self._action, self._scores = None, {}
+        self._clouds = self._images = self._words = None
 
     def _wanted(self, pipeline: Pipeline) -> bool:
         return any(map(has_subscribers, (self._action, *self._scores.values())))
@@ -106,6 +188,14 @@ class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | Im
         if isinstance(result, ImageScores):
             self._clouds.images = result  # for the windows to come
             return False
+        with self._table:
+            if result.classes != self._clouds.vocabulary.classes:
+                return False  # the classes have changed meanwhile: their table is out already
+            self._publish_scores(result)
+        return True
+
+    def _publish_scores(self, result: Recognition) -> None:
+        assert self._action is not None
         now = self.parameters.value
         said = {self._action: result.scores}
         for name, scores in result.by_source.items():
@@ -115,10 +205,9 @@ class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | Im
         for publisher, scores in said.items():
             message = results.classification(
                 replace(result, scores=scores),
-                pipeline.card.classes, now.top_k, now.min_score, now.class_id,
+                result.classes, now.top_k, now.min_score, now.class_id,
             )  # fmt: skip
             publisher.publish(message)
-        return True
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -99,12 +99,14 @@ class Played:
 class Started:
     """A node that is started: `recognizer` or `segmenter`, and its parameters.
 
-    label_topics: its class tables, which whoever plays to it waits for.
+    label_topics: its class tables, which whoever plays to it waits for. image_topic: of its images;
+    it has none without.
     """
 
     name: str
     parameters: Mapping[str, object]
     label_topics: tuple[str, ...]
+    image_topic: str = ""
 
     def arguments(self, played: Played) -> list[str]:
         """Its module and command line."""
@@ -113,6 +115,8 @@ class Started:
         told = [("-p", f"{key}:={_as_yaml(value)}") for key, value in given.items()]
         names = ["depth", "camera_info"] if depth else ["points"]
         told += [("-r", f"{name}:={topic}") for name, topic in zip(names, played.topics)]
+        if self.image_topic:
+            told.append(("-r", f"image:={self.image_topic}"))
         return [
             f"fourd_perception.nodes.{self.name}", "--ros-args",
             *(word for pair in told for word in pair),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_origin
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -16,6 +16,7 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from fourd_perception.errors import InputError
 from fourd_perception.parameters import (
     ConfigError,
     Entry,
@@ -36,13 +37,20 @@ class RosParameters(Generic[Config]):
 
     The node must have been made with `automatically_declare_parameters_from_overrides`: so it
     is known what the user gave, known names or not. Raises ConfigError on a value that is refused.
-    changed: called after a parameter has changed.
+    changed: called after a parameter has changed. refuse: called with a configuration before it is
+    taken while the node runs; raises InputError where it cannot be.
     """
 
-    def __init__(self, node: Node, config_class: type[Config], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        config_class: type[Config],
+        changed: Callable[[], None],
+        refuse: Callable[[Config], None],
+    ) -> None:
         self._node = node
         self._class = config_class
-        self._changed = changed
+        self._changed, self._refuse = changed, refuse
         self._entries = {entry.name: entry for entry in entries(config_class)}
         self._given = _take_overrides(node)
         self.locked = False
@@ -84,7 +92,8 @@ class RosParameters(Generic[Config]):
             value = from_mapping(
                 self._class, {**to_mapping(self.value), **ours}, self._node.get_name()
             )
-        except ConfigError as error:
+            self._refuse(value)
+        except InputError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.value = value
         self._changed()
@@ -99,7 +108,10 @@ def descriptor(entry: Entry) -> ParameterDescriptor:
     if not parameter.changeable:
         constraints += ("; " if constraints else "") + "read-only while the node is configured"
     described = ParameterDescriptor(
-        description=parameter.description + unit, additional_constraints=constraints
+        description=parameter.description + unit,
+        additional_constraints=constraints,
+        # An empty list has no type of its own in ROS; `check` looks at what is in it.
+        dynamic_typing=get_origin(entry.type) is tuple,
     )
     low, high = parameter.at_least, parameter.at_most
     if low is None and high is None:

@@ -136,6 +136,15 @@ class Synchronizer(Generic[Cloud, Image]):
         """Give the clouds that wait, each with the best image so far: the stream has ended."""
         return [self._give() for _ in range(len(self._clouds.stamps))]
 
+    @property
+    def image_lead(self) -> int | None:
+        """How much younger the newest image is than the newest cloud, nanoseconds.
+
+        None until there was one of each since the last jump.
+        """
+        clouds, images = self._clouds.newest, self._images.newest
+        return None if clouds is None or images is None else images - clouds
+
     def _is_left_behind(self, stream: _Stream[Any], other: _Stream[Any], stamp: int) -> bool:
         """Is the message from before a jump that only the other topic has made?"""
         if self._follower is not stream or stream.newest is None or other.newest is None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fourd_perception.studio.boxes import BOX_ACTIONS
 from fourd_perception.studio.exercises import jump, kick, pick_up, sit_down, squat, turn_around
 from fourd_perception.studio.gestures import (
     clap,
@@ -29,12 +30,14 @@ ACTIONS: dict[str, Action] = {
     )
 }  # fmt: skip
 
+_ALL = ACTIONS | BOX_ACTIONS
+
 
 class Performance:
     """One action as one person does it at one time: with a side, a pace and a small unrest."""
 
     def __init__(self, action: str, body: Body, random: np.random.Generator) -> None:
-        self._motion = ACTIONS[action](body, random)
+        self._motion = _ALL[action](body, random)
         self._mirrored = bool(random.random() < 0.65)
         self._rubato = random.uniform(0.0, 2 * np.pi, 2)
         self._unrest = random.uniform(0.0, 2 * np.pi, (3, 12))

@@ -10,9 +10,10 @@ from fourd_perception.studio.pose import Array, Pose
 from fourd_perception.studio.shapes import Paint, Pattern, Shape, draw_colour
 
 SIDES = ("left", "right")
-PROPS = ("cup", "ball", "parcel")
+BOXES = ("red_box", "green_box", "blue_box")
+PROPS = ("cup", "ball", "parcel", *BOXES)
 PARCEL_HALF_HEIGHT = 0.12
-_GRIP = {"cup": 0.05, "ball": 0.06, "parcel": 0.07}
+_GRIP = {"cup": 0.05, "ball": 0.06, "parcel": 0.07, **dict.fromkeys(BOXES, 0.11)}
 """Metres that an object lies in front of the middle of the hand."""
 HIDDEN = np.array([0.0, 0.0, -100.0])
 """Where a body's part is that is not there."""
@@ -170,7 +171,7 @@ def _props(body: Body, random: np.random.Generator) -> list[Shape]:
             draw_colour(random, 0.8, 0.4, 0.95), draw_colour(random, 0.8, 0.4, 0.95),
             Pattern.STRIPES, 0.035,
         )
-        for _ in PROPS
+        for _ in range(3)
     )  # fmt: skip
     return [
         Shape("cylinder", (0.038, float(random.uniform(0.05, 0.075))), "handled_object", cup,

@@ -6,13 +6,13 @@ Made up, and meant to be: a stand-in where nobody can be filmed, never to be cal
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_perception.parameters import ConfigError, param
+from fourd_perception.parameters import ConfigError
 from fourd_perception.recordings.recording import (
     Interval,
     Intrinsics,
@@ -21,17 +21,17 @@ from fourd_perception.recordings.recording import (
 )
 from fourd_perception.stream.frame import SECOND, UNLABELLED
 from fourd_perception.studio.actions import ACTIONS, Performance
+from fourd_perception.studio.boxes import BOX_ACTIONS, draw_boxes
 from fourd_perception.studio.camera import (
     MOST_COLOUR_NOISE,
     PERFECT_SENSOR,
     RayCamera,
-    SensorConfig,
     Viewpoint,
     grain,
     look_at,
-    pinhole,
     sense,
 )
+from fourd_perception.studio.config import StudioConfig
 from fourd_perception.studio.passer_by import PREFIX, PasserBy
 from fourd_perception.studio.performer import HIDDEN, Body, Prop, draw_body, draw_person, place
 from fourd_perception.studio.pose import Array, Pose, blend
@@ -47,56 +47,17 @@ from fourd_perception.studio.shapes import (
 CLASSES: tuple[str, ...] = tuple(ACTIONS)
 """Names of the actions; the first is `idle`, somebody who stands and does none of the others."""
 
+BOX_CLASSES: tuple[str, ...] = tuple(BOX_ACTIONS)
+"""Names of what can be done with a box; an idle class they have none."""
+
+_EVERYTHING = CLASSES + BOX_CLASSES
+
 TRANSITION = 0.5
 """Seconds in which a pose goes over into the next action's; they belong to the next action."""
 
 _NOTHING = np.uint8(96)
 """Grey of a pixel that sees nothing."""
 _HANDLED = POINT_CLASSES.index("handled_object")
-
-
-@dataclass(frozen=True)
-class StudioConfig:
-    """What is filmed, from where, with which camera."""
-
-    width: int = param(320, "columns of the image", unit="px", at_least=8, at_most=4096)
-    height: int = param(240, "rows of the image", unit="px", at_least=8, at_most=4096)
-    field_of_view: float = param(
-        58.6, "from the left to the right border", unit="degrees", at_least=10, at_most=150
-    )
-    rate: float = param(30.0, "frames a second", unit="Hz", at_least=0.1, at_most=1000)
-    room: bool = param(True, "a furnished room; else the person alone, and no return elsewhere")
-    empty_seconds: float = param(
-        0.0, "the room is empty for so long before the person is there", unit="s", at_least=0.0
-    )
-    passer_by: bool = param(False, "somebody else walks to and fro behind the person")
-    noise: bool = param(True, "a real sensor's faults; else what is there is measured")
-    sensor: SensorConfig = field(default_factory=SensorConfig)
-    seconds_least: float = param(3.0, "shortest action", unit="s", at_least=0.5)
-    seconds_most: float = param(5.0, "longest action", unit="s", at_least=0.5)
-    facing: float = param(
-        60.0, "the person looks past the camera by up to this, to either side", unit="degrees",
-        at_least=0, at_most=180,
-    )  # fmt: skip
-    camera_lowest: float = param(0.6, "lowest camera", unit="m", at_least=0.2, at_most=2.5)
-    camera_highest: float = param(1.9, "highest camera", unit="m", at_least=0.2, at_most=2.5)
-    camera_nearest: float = param(
-        2.4, "nearest camera; it stands back as far as the person needs", unit="m", at_least=1.5
-    )
-    camera_farthest: float = param(3.8, "farthest camera, likewise", unit="m", at_least=1.5)
-
-    def __post_init__(self) -> None:
-        for least, most in (
-            ("seconds_least", "seconds_most"), ("camera_lowest", "camera_highest"),
-            ("camera_nearest", "camera_farthest"),
-        ):  # fmt: skip
-            if getattr(self, least) > getattr(self, most):
-                raise ValueError(f"{least} is above {most}")
-
-    @property
-    def intrinsics(self) -> Intrinsics:
-        """The camera; colour and depth share it."""
-        return pinhole(self.width, self.height, self.field_of_view)
 
 
 def perform(
@@ -108,7 +69,7 @@ def perform(
     transition of TRANSITION seconds out of the one before, which is part of its interval. Stamps
     start at 0. Frames are rendered as they are asked for; the same seed and configuration give the
     same bits.
-    Raises ConfigError on an action that is not in CLASSES.
+    Raises ConfigError on an action that is neither in CLASSES nor in BOX_CLASSES.
     """
     config = config or StudioConfig()
     random = _generator(seed, _Stream.PLAN)
@@ -142,7 +103,7 @@ def perform(
         name=f"studio-{seed}",
         rate=config.rate,
         intrinsics=config.intrinsics,
-        classes=CLASSES,
+        classes=_repertoire(names),
         truth=truth,
         frame_count=int(borders[-1]),
         frames=frames,
@@ -167,7 +128,7 @@ def clip(
     """
     _checked([action])
     scene = scene or Scene(seed, config or StudioConfig())
-    number = CLASSES.index(action)
+    number = _EVERYTHING.index(action)
     performance = scene.performance(action, len(CLASSES) * (take + 1) + number)
     before = scene.performance("idle", len(CLASSES) * (take + 1) + number), TRANSITION
     for seconds in times:
@@ -179,16 +140,24 @@ def clip(
 class _Stream:
     """Each kind of chance has its own stream of numbers, so that one does not move the others."""
 
-    BODY, CLOTHES, VIEW, ROOM, PLAN, PERFORMANCE, SENSOR, LIGHT, PASSER = range(9)
+    BODY, CLOTHES, VIEW, ROOM, PLAN, PERFORMANCE, SENSOR, LIGHT, BOXES, PASSER = range(10)
 
 
 def _checked(actions: Sequence[str]) -> list[str]:
     for name in actions:
-        if name not in ACTIONS:
-            raise ConfigError(f"studio: unknown action '{name}'; known: {', '.join(CLASSES)}")
+        if name not in _EVERYTHING:
+            raise ConfigError(f"studio: unknown action '{name}'; known: {', '.join(_EVERYTHING)}")
     if not actions:
-        raise ConfigError(f"studio: no action given; known: {', '.join(CLASSES)}")
+        raise ConfigError(f"studio: no action given; known: {', '.join(_EVERYTHING)}")
     return list(actions)
+
+
+def _repertoire(names: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a recording: one of the two sets, where all its actions are of that."""
+    for classes in (CLASSES, BOX_CLASSES):
+        if set(names) <= set(classes):
+            return classes
+    return _EVERYTHING
 
 
 def _generator(seed: int, *stream: int) -> np.random.Generator:
@@ -229,6 +198,7 @@ class Scene:
         self._seed = seed
         self.body, self._facing, self.viewpoint = _draw_setting(seed, config)
         shapes = draw_person(self.body, self._random(_Stream.CLOTHES))
+        shapes += draw_boxes(self._random(_Stream.BOXES))
         if config.room:
             shapes += draw_room(
                 self.body, self._facing, self.viewpoint.position, self._random(_Stream.ROOM)
@@ -252,7 +222,7 @@ class Scene:
 
     def performance(self, action: str, index: int) -> Performance:
         """This person's way of doing an action, the `index`-th time."""
-        random = self._random(_Stream.PERFORMANCE, CLASSES.index(action), index)
+        random = self._random(_Stream.PERFORMANCE, _EVERYTHING.index(action), index)
         return Performance(action, self.body, random)
 
     def render(

@@ -4,27 +4,22 @@ import subprocess
 import sys
 import threading
 
-import numpy as np
 import pytest
 import small_model
-import tiny_folders
 import torch
 from node_bench import FRAMES, PERIOD, START, cloud, stream
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification, LabelInfo
 
-from fourd_perception import checkpoint, models
+from fourd_perception import checkpoint
 from fourd_perception.messages import clouds
 from fourd_perception.messages.stamps import from_stamp
-from fourd_perception.models.xclip import XClipScorer
 from fourd_perception.nodes.outputs import has_subscribers
 from fourd_perception.nodes.recognizer import RecognizerParameters
 from fourd_perception.parameters import ConfigError, entries
 from fourd_perception.pipeline import ActionPipeline, PipelineConfig
-from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.frame import Frame
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -320,54 +315,3 @@ def test_each_score_of_an_aligned_model_is_published_by_itself(make_bench, tmp_p
         scores = [{one.class_id: one.score for one in said.results} for said in (fused, alone)]
         assert scores[0].keys() == scores[1].keys() == set(small_model.CLASSES)
         assert scores[0] != scores[1]
-
-
-def test_the_images_scores_join_those_of_the_clouds(make_bench, tmp_path):
-    folder = tiny_folders.make(tmp_path)
-    scorer = XClipScorer.load(folder)
-    sizes = {
-        "encoder": "im_pstnet", "encoder_sizes": small_model.card().model,
-        "embed_dim": scorer.embed_dim, "prompts": list(tiny_folders.TEXTS),
-    }  # fmt: skip
-    torch.manual_seed(0)
-    model = models.build("aligned", sizes, 3)
-    model.set_texts(scorer.text_features(tiny_folders.TEXTS))
-    card = small_model.card(
-        architecture="aligned", model=sizes, classes=tiny_folders.TEXTS,
-        clip=small_model.ClipConfig(frames=FRAMES, frame_step=1, rate=10.0),
-        preprocess=PreprocessConfig(points=32, image_size=scorer.image_size),
-    )  # fmt: skip
-    checkpoint.save(tmp_path / "a.safetensors", model, card)
-    bench = make_bench(
-        model=str(tmp_path / "a.safetensors"), use_image=True, video_text_model=str(folder),
-        image_rate=10.0, image_timeout=5.0,
-    )  # fmt: skip
-    seen: list[Classification] = []
-    bench.probe.create_subscription(Classification, "/recognizer/scores/rgb_text", seen.append, 100)
-    images = bench.probe.create_publisher(Image, "image", 10)
-    bench.activate()
-    node = bench.recognizer
-    bench.until(lambda: has_subscribers(node._scores["rgb_text"]))
-    bench.until(lambda: images.get_subscription_count() == 1)
-    pixels = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
-    for number, message in enumerate(stream(8)):
-        picture = Image(height=4, width=6, encoding="rgb8", step=18, data=pixels.tobytes())
-        picture.header = message.header
-        images.publish(picture)
-        bench.send(message)
-        if number >= FRAMES:  # the images' window is full by then: their score comes first
-            bench.until(lambda: node._clouds.images is not None)
-        bench.answered(max(0, number - FRAMES + 2))
-    bench.until(lambda: len(seen) >= 3)
-    fused = {from_stamp(one.header.stamp) for one in bench.answers}
-    assert {from_stamp(one.header.stamp) for one in seen} <= fused
-    report, values = bench.report()
-    assert report.hardware_id == "small, small" and "small: window" in values
-
-
-def test_a_folder_of_images_wants_images(make_bench, tmp_path, capfd):
-    bench = make_bench(video_text_model=str(tmp_path))
-    assert not bench.recognizer.start()
-    assert "video_text_model: it scores images: set use_image to true" in capfd.readouterr().err
-    bench = make_bench(video_text_model=str(tmp_path), use_image=True)
-    assert not bench.recognizer.start()

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("mujoco")
 
 from fourd_perception.studio.actions import ACTIONS, Performance
+from fourd_perception.studio.boxes import BOX_ACTIONS
 from fourd_perception.studio.motion import stand, track
 from fourd_perception.studio.performer import Body, Placement, Prop, draw_body, place
 from fourd_perception.studio.pose import blend
@@ -182,3 +183,35 @@ def test_an_object_that_nobody_handles_is_out_of_sight() -> None:
     placed = place(body, stand(body), Prop("cup"))
     assert placed["cup"][0][2] > 0.3
     assert placed["ball"][0][2] < -50 and placed["parcel"][0][2] < -50
+
+
+def wrists(action: str, seed: int, count: int = 80) -> np.ndarray:
+    """(count, 3) metres: where the hand with the box is over 4 s, forward, to the left and up."""
+    body = draw_body(np.random.default_rng(seed))
+    performance = Performance(action, body, np.random.default_rng(seed))
+    found = []
+    for seconds in np.linspace(0, 4, count):
+        pose, prop = performance.at(seconds)
+        assert prop is not None and action.endswith(prop.name)
+        found.append(place(body, pose, prop)[prop.name][0])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_done_with_a_box_differs_in_the_direction_alone(seed: int) -> None:
+    # Forward, sideways, up: how far the box goes, metres.
+    ways = {name: np.ptp(wrists(name, seed), axis=0) for name in BOX_ACTIONS if "_red_" in name}
+    assert len(ways) == 5
+    assert (ways["hold_the_red_box"] < 0.1).all()
+    for name, axis in (("push", 0), ("slide", 1), ("lift", 2)):
+        way = ways[f"{name}_the_red_box"]
+        assert way[axis] > 0.15 and way[axis] > 2 * np.delete(way, axis).max()
+    round_about = ways["circle_the_red_box"]
+    assert round_about[:2].min() > 0.15 and round_about[2] < 0.15
+
+
+def test_a_box_goes_no_matter_what_colour_it_has() -> None:
+    red, blue = (BOX_ACTIONS[f"push_the_{colour}_box"] for colour in ("red", "blue"))
+    body = draw_body(np.random.default_rng(3))
+    poses = [one(body, np.random.default_rng(3)).step(0.4)[0] for one in (red, blue)]
+    np.testing.assert_array_equal(poses[0].hands, poses[1].hands)

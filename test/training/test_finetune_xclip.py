@@ -6,23 +6,30 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_model
 import tiny_folders
+import torch
 import yaml
 from test_align import config as align_config
 from test_pretrain import MADE_OF, SIZE, data_set, document
 
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
+from fourd_perception.image_pipeline import ImagePipeline
 from fourd_perception.models.xclip import XClipScorer
 from fourd_perception.models.xclip_video import sizes_of
-from fourd_perception.parameters import from_mapping, load_yaml, to_mapping
-from training import align, data, finetune, measuring
+from fourd_perception.parameters import ConfigError, from_mapping, load_yaml, to_mapping
+from fourd_perception.stream.frame import Frame
+from training import align, data, finetune, measuring, scoring
 from training.aligned_with import load_scorer
 from training.config import FinetuneConfig
 from training.datasets.prepared import PrepareConfig, prepare
+from training.image_views import images_of
+from training.source_scores import source_logits
 from training.tiny_xclip import TinyConfig
+from training.transforms import segment_indices, window_indices
 
 SIZES = TinyConfig(image_size=16, patch_size=4, frames=4, width=16, depth=1, heads=2, embed_dim=8)
 
@@ -121,10 +128,73 @@ def test_its_texts_must_come_from_somewhere(root, folder, tmp_path):
         finetune.finetune(config(root, folder), tmp_path, init=tmp_path / "none")
 
 
-@pytest.mark.parametrize("name", ["xclip_studio", "ntu60_xclip"])
+@pytest.mark.parametrize("name", ["xclip_studio", "xclip_boxes", "ntu60_xclip"])
 def test_the_recipes_are_valid(name):
     run = load_yaml(FinetuneConfig, f"config/training/{name}.yaml")
     sizes = yaml.safe_load(Path(run.model).read_text())
     assert run.clip.frames == sizes["frames"] == 8
     assert run.preprocess.image_size == sizes["image_size"]
     assert run.task == "action_recognition" and run.data.image_size
+
+
+@pytest.fixture(scope="module")
+def joined(root, folder, tuned):
+    """A run of align.py with the fine-tuned X-CLIP: its configuration, and its checkpoint."""
+    told = {"folder": str(folder), "finetuned": str(tuned)}
+    run = align_config(root, folder, video_text=told, epochs=1)
+    return run, align.align(run, root / "joined")
+
+
+def test_the_recognizer_sees_videos_as_the_evaluation_did(root, folder, joined):
+    run, made = joined
+    loaded = checkpoint.load(made)
+    scorer = XClipScorer.load(made.parent / "video_text")
+    videos = data.open_videos(run.data)
+    video = videos.videos[0]
+    offline = source_logits(loaded.model, load_scorer(run.video_text, 16)[0], videos, [video], run)
+    # The recognizer's window takes an image in each of as many segments as the training does.
+    indices = window_indices(video.frames, run.clip.frames, scoring.video_step(videos, run.clip))
+    seen = indices[segment_indices(len(indices), scorer.frames)]
+    pipeline = ImagePipeline(loaded, scorer, run.clip, 1.0)
+    period = pipeline.window.clip.period
+    none = np.empty((0, 3), np.float32)
+    frames = [
+        Frame(place * period, "", none, image)
+        for place, image in enumerate(images_of(videos, video, seen))
+    ]
+    (clip,) = filter(None, map(pipeline.offer, frames))
+    live = pipeline.score(clip)
+    for name in ("rgb", "rgb_text"):
+        np.testing.assert_allclose(live.logits[name].numpy(), offline[name][0], atol=1e-4)
+    # Its own, from before the fine-tuning, would say something else, and is refused.
+    with pytest.raises(InputError, match="sees videos with other weights .* folder video_text"):
+        ImagePipeline(loaded, XClipScorer.load(folder), run.clip, 1.0)
+
+
+def test_the_folder_that_is_left_is_a_whole_one(folder, joined):
+    _, made = joined
+    left = made.parent / "video_text"
+    transformers = pytest.importorskip("transformers")
+    before, after = (
+        transformers.XCLIPModel.from_pretrained(str(one), local_files_only=True).state_dict()
+        for one in (folder, left)
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert before.keys() == after.keys() and changed
+    assert not any(name.startswith("text_") for name in changed)
+    texts = [XClipScorer.load(one).text_features(["rise", "fall"]) for one in (folder, left)]
+    assert torch.equal(*texts)
+
+
+def test_classes_that_are_left_out_are_not_learnt(root, folder, tmp_path):
+    run = config(root, folder, left_out=["fall"], epochs=1)
+    loaded = checkpoint.load(finetune.finetune(run, tmp_path, init=folder))
+    assert loaded.card.classes == ("rise",) and loaded.card.trained_on["left_out"] == ["fall"]
+    whole = data.open_videos(run.data)
+    assert loaded.card.trained_on["videos"] == sum(
+        video.label == 0 for video in data.split(whole, run.data)["train"]
+    )
+    with pytest.raises(InputError, match="left_out: jump not among the classes"):
+        finetune.finetune(config(root, folder, left_out=["jump"]), tmp_path / "no", init=folder)
+    with pytest.raises(ConfigError, match="left_out: it is for the task action_recognition"):
+        config(root, folder, left_out=["fall"], task="action_segmentation")

@@ -8,8 +8,9 @@ import pytest
 from fourd_perception.errors import InputError
 from fourd_perception.parameters import from_mapping, load_yaml
 from training import datasets
+from training.align_config import AlignConfig
 from training.config import DataConfig, FinetuneConfig
-from training.datasets import studio_actions, studio_points
+from training.datasets import studio_actions, studio_boxes, studio_points
 from training.datasets.labelled_video import NO_LABEL, NO_POINT_LABEL
 from training.datasets.prepared import Video
 
@@ -81,3 +82,33 @@ def test_colours_are_told_for_every_class_or_none():
     for wrong in ("colours=[wall=#aaaaaa]", "colours=[wall]", "colours=[door=#aaaaaa]"):
         with pytest.raises(ValueError, match="one 'class=#rrggbb' for each of head, torso"):
             load_yaml(FinetuneConfig, recipe, (wrong,)).colours_of(names)
+
+
+def test_a_box_has_a_colour_in_the_image_and_a_way_in_the_cloud():
+    names, videos = studio.BOX_CLASSES, list(studio_boxes.read(7))
+    assert [video.label for video in videos] == [*range(len(names))] and len(names) == 15
+    reach, shown = {}, {}
+    for video in videos:
+        frames = list(video.frames)
+        assert len(frames) == 24 and frames[0].image.shape == (120, 160, 3)
+        assert min(len(frame.points) for frame in frames) > 400
+        nearest = [np.percentile(frame.points[:, 2], 0.5) for frame in frames]
+        reach[names[video.label]] = np.ptp(nearest)
+        pixels = frames[0].image.astype(int)
+        vivid = {  # pixels in which one of red, green and blue stands out
+            colour: int((pixels[..., at] - np.delete(pixels, at, 2).max(2) > 60).sum())
+            for at, colour in enumerate(("red", "green", "blue"))
+        }
+        shown[names[video.label]] = max(vivid, key=vivid.get)
+    assert all(shown[name] in name for name in names), shown
+    assert min(reach[name] for name in names if "push" in name) > 0.1
+    assert max(reach[name] for name in names if "hold" in name) < 0.08
+
+
+def test_the_recipes_of_the_boxes_are_of_the_same_videos():
+    kinds = {"boxes": FinetuneConfig, "xclip_boxes": FinetuneConfig, "align_boxes": AlignConfig}
+    runs = {name: load_yaml(kind, f"config/training/{name}.yaml") for name, kind in kinds.items()}
+    assert len({run.data for run in runs.values()}) == 1
+    assert runs["align_boxes"].preprocess == runs["boxes"].preprocess
+    assert runs["align_boxes"].clip == runs["boxes"].clip
+    assert runs["align_boxes"].model == runs["boxes"].model

@@ -30,6 +30,7 @@ NAMES = (
     "ntu_rgbd",
     "studio",
     "studio_actions",
+    "studio_boxes",
     "studio_points",
 )
 
