@@ -9,11 +9,11 @@ TEST_ROS = ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=$${ROS_DOMAIN_I
 # A sourced ROS distribution would be mixed into the environment's own.
 unexport PYTHONPATH AMENT_PREFIX_PATH LD_LIBRARY_PATH
 
-.PHONY: help setup demo test bench check format clean
+.PHONY: help setup demo test bench soak check format clean
 
 help: ## list what can be made
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
-	@echo "  With: ROS=kilted, PYTHON=python3.12, DATA=<recordings> (demo), ARGS=<options> (test, bench)"
+	@echo "  With: ROS=kilted, PYTHON=python3.12, DATA=<recordings> (demo), ARGS=<options> (test, bench, soak)"
 
 setup: ## make the environment (about 2 minutes once; nothing to do after)
 	@scripts/setup.sh
@@ -26,6 +26,9 @@ test: setup ## run the tests
 
 bench: setup ## measure the encoders against a textbook's (10 minutes; ARGS=--quick: one)
 	@$(VENV)/bin/python benchmarks/bench.py $(ARGS)
+
+soak: setup ## an hour of a bag with faults through a live node (10 minutes or more; ARGS="--minutes 5")
+	@$(TEST_ROS) $(VENV)/bin/python benchmarks/soak.py $(ARGS)
 
 check: setup ## lint, format check, types
 	$(VENV)/bin/ruff check .

@@ -115,6 +115,9 @@ class ImagePipeline:
         black = tuple(_Picture(stamp, "", _NO_POINTS, pixels=pixels) for stamp in range(count))
         return self.score(Clip(black)).processing_ms
 
+    def forget(self) -> None:
+        """Nothing is kept from one window to the next."""
+
     def _keep(self, frame: Frame) -> _Picture:
         assert frame.image is not None  # others are not offered
         pixels = preprocess_image(frame.image, self.card.preprocess)

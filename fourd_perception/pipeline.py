@@ -164,6 +164,11 @@ class _ModelOnStream(Generic[Config, Answer]):
         self._stream.reset()
         return (time.perf_counter() - started) * 1e3
 
+    def forget(self) -> None:
+        """Drop what was kept of windows for those to come; their answers stay the same."""
+        self._stream.reset()
+        self._given = {}
+
     def _logits(self, clip: Sequence[Tensor]) -> Tensor:
         """What the model says of a clip's samples. Raises ValueError where that is no number."""
         return self._finite(self._model.classify(self._stream.window(clip))[0].float())
@@ -193,7 +198,7 @@ class _ModelOnStream(Generic[Config, Answer]):
         """A frame's stamp seeds its sampling, so a replay gives the same answer."""
         started = time.perf_counter()
         random = np.random.default_rng(abs(frame.stamp))
-        points = preprocess(frame.points, self._preprocess, random)
+        points = preprocess(frame.visible, self._preprocess, random)
         self.sampling_ms += (time.perf_counter() - started) * 1e3
         return points
 
@@ -299,7 +304,7 @@ class FrameActionPipeline(_ModelOnStream[FrameActionConfig, FrameActions | None]
         """Raises InputError as `ActionPipeline`, and if latency_frames is longer than the clip."""
         super().__init__(checkpoint, config or FrameActionConfig())
         _check_latency(self.config.latency_frames, self.window.clip.frames)
-        self._said: int | None = None
+        self._said: Frame | None = None
 
     def recognise(self, clip: Clip) -> FrameActions | None:
         """Run the model on a clip. None where all its frames have been spoken of.
@@ -307,12 +312,13 @@ class FrameActionPipeline(_ModelOnStream[FrameActionConfig, FrameActions | None]
         Raises ValueError as `ActionPipeline.recognise`.
         """
         started, ahead = time.perf_counter(), self.config.latency_frames
-        if self._said is not None and clip.newest.stamp < self._said:
-            self._said = None  # time has jumped back
+        said = self._said
+        if said is not None and said.stamp >= clip.frames[0].stamp and said not in clip.frames:
+            said = None  # time has jumped back: the frames of these stamps are others
         places = {
             frame: place
             for place, frame in enumerate(clip.frames[: len(clip.frames) - ahead])
-            if self._said is None or frame.stamp > self._said
+            if said is None or frame.stamp > said.stamp
         }  # a frame that stands at several moments: the last of them
         if not places:
             return None
@@ -327,7 +333,7 @@ class FrameActionPipeline(_ModelOnStream[FrameActionConfig, FrameActions | None]
             Recognition(frame.stamp, frame.frame_id, start, scores[place], took)
             for frame, place in places.items()
         )
-        self._said = answers[-1].stamp
+        self._said = list(places)[-1]
         return FrameActions(answers, list(places)[-1], took)
 
     def warm_up(self) -> float:
@@ -363,7 +369,8 @@ class SegmentationPipeline(_ModelOnStream[SegmentationConfig, Segmentation]):
         frame = clip.frames[place]
         labels = np.full(len(frame.points), UNLABELLED, np.uint32)
         confidence = np.zeros(len(frame.points), np.float32)
-        there = np.flatnonzero(np.isfinite(frame.points).all(axis=1))
+        finite = np.isfinite(frame.points).all(axis=1)
+        there = np.flatnonzero(finite if frame.shown is None else finite & frame.shown)
         samples = self._sample(clip)
         if samples is not None and self._given[frame] is not None and there.size:
             scale = np.float32(self._preprocess.unit_scale)

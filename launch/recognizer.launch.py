@@ -31,6 +31,7 @@ from launch import LaunchContext, LaunchDescription
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 YES_OR_NO = ["true", "false"]
+RESPAWN_DELAY = 0.2
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -126,6 +127,12 @@ def generate_launch_description() -> LaunchDescription:
                 description="configure and activate the nodes; false leaves it to a manager",
             ),
             DeclareLaunchArgument(
+                "respawn",
+                default_value="false",
+                choices=YES_OR_NO,
+                description="start a node again that has ended; not with a bag",
+            ),
+            DeclareLaunchArgument(
                 "fastdds_profile",
                 default_value=str(CONFIG / "fastdds.xml"),
                 description="Fast DDS profile, unless the environment names one; large clouds are "
@@ -140,7 +147,9 @@ def start(context: LaunchContext) -> list:
     """The actions for the arguments' values."""
     given = context.launch_configurations
     bag, profile = given["bag"], given["fastdds_profile"]
-    autostart = given["autostart"] == "true"
+    autostart, respawn = given["autostart"] == "true", given["respawn"] == "true"
+    if respawn and bag:
+        raise RuntimeError("respawn, bag: a recording is not played again for a node that ended")
     time = {"use_sim_time": given["use_sim_time"] == "true" or bool(bag)}
     depth, camera_info = given["depth"], given["camera_info"]
     remappings = [("points", given["points"]), ("image", given["image"])]
@@ -149,9 +158,11 @@ def start(context: LaunchContext) -> list:
         remappings += [("depth", depth), ("camera_info", camera_info or beside)]
 
     def node(name: str, params_file: str, *, models: dict, **others: bool) -> LifecycleNode:
-        # Launch drives the nodes, or nobody: a file is not to make a node drive itself as well.
+        # Launch drives the nodes, or nobody: a file is not to make a node drive itself as well. But
+        # one that is started again does: what launch asks of it, its dead predecessor would get,
+        # whom DDS believes to be alive for some seconds more.
         told = {key: file for key, file in models.items() if file}
-        overrides = time | {"autostart": False} | told | others
+        overrides = time | {"autostart": autostart and respawn} | told | others
         overrides |= {"use_depth": True} if depth else {}
         return LifecycleNode(
             package="fourd_perception",
@@ -162,6 +173,8 @@ def start(context: LaunchContext) -> list:
             remappings=remappings,
             ros_arguments=["--log-level", given["log_level"]],
             output="screen",
+            respawn=respawn,
+            respawn_delay=RESPAWN_DELAY,
         )
 
     nodes = []
@@ -182,7 +195,7 @@ def start(context: LaunchContext) -> list:
     actions: list = []
     if profile and not any(os.environ.get(name) for name in PROFILE_VARIABLES):
         actions += [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
-    if autostart:
+    if autostart and not respawn:
         actions += drive(nodes, once_active=[play] if bag else [])
     actions += nodes
     if bag and not autostart:

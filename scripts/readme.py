@@ -135,6 +135,39 @@ def encoders() -> str:
     return "\n".join(rows)
 
 
+_LOOKS = {
+    "cut_out": "the person cut out, by the truth",
+    "nothing": "the whole room",
+    "box": "`crop_box` around the person's place, in the room's frame",
+    "background": "`background_seconds: 3`",
+    "background_nearest": "`background_seconds: 3`, `person: nearest`",
+}
+
+
+def where_to_look() -> str:
+    """What the studio's models say of whole rooms, by what they are shown of them."""
+    result = json.loads((ROOT / "results" / "where_to_look.json").read_text(encoding="utf-8"))
+    found = result["figures"]
+    rows = [
+        "| what is shown | windows | frames | windows, somebody walks behind | frames, likewise "
+        "| ms a frame of 640x480 |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, text in _LOOKS.items():
+        columns = [
+            found.get(f"{kind}_{name}{end}") for end in ("", "_passer_by")
+            for kind in ("windows", "frames")
+        ] + [found.get(f"{name}_frame_p50_ms")]  # fmt: skip
+        cells = ("" if value is None else _number(value) for value in columns)
+        rows.append(f"| {text} | {' | '.join(cells)} |")
+    absorbed = [found[f"{kind}_background_nearest_never_empty"] for kind in ("windows", "frames")]
+    return "\n".join(rows) + (
+        f"\n\n{len(result['seeds'])} people and rooms; `studio.safetensors` on windows, "
+        "`studio_actions.safetensors` on frames. With the person in view while the background is "
+        f"learnt, the last row falls to {_number(absorbed[0])} and {_number(absorbed[1])}."
+    )
+
+
 def parameters() -> str:
     """The recognizer's parameters."""
     return markdown_table(RecognizerParameters)
@@ -143,6 +176,33 @@ def parameters() -> str:
 def segmenter_parameters() -> str:
     """The segmenter's."""
     return markdown_table(SegmenterParameters)
+
+
+def soak() -> str:
+    """Every fault of the soak: how often, what the node did, how soon its answers were right."""
+    result = json.loads((ROOT / "results" / "soak.json").read_text(encoding="utf-8"))
+    figures = result["figures"]
+    rows = [
+        "| fault | times | the node | answers are right again after |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, fault in figures["faults"].items():
+        median, worst = fault["recovered_median_s"], fault["recovered_worst_s"]
+        after = f"{median:g} s (at worst {worst:g} s)" if worst else "none was other"
+        rows.append(f"| {name} | {fault['injected']} | {fault['node']} | {after} |")
+    rows.append(
+        f"| kill -9, and started again | | is configured and active by itself | "
+        f"{figures['restart_after_kill_median_s']:.1f} s of real time (at worst "
+        f"{figures['restart_after_kill_worst_s']:.1f} s) to be active |"
+    )
+    return "\n".join(rows) + (
+        f"\n\n{figures['bag_minutes']:g} minutes of bag time at "
+        f"{figures['times_real_time']:g} times real time; "
+        f"{figures['answers_as_in_the_clean_run']:,} answers whose window saw no fault, of which "
+        f"{figures['other_answers']} differ by a bit from those of a run without faults and "
+        f"{figures['answers_missing']} are missing; memory grew by "
+        f"{figures['rss_largest_growth_percent']:g} % at most after the first minute."
+    )
 
 
 def launch_arguments() -> str:
@@ -171,7 +231,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "launch_arguments": launch_arguments,
     "models": models,
     "parameters": parameters,
+    "soak": soak,
     "segmenter_parameters": segmenter_parameters,
+    "where_to_look": where_to_look,
 }
 
 

@@ -13,7 +13,7 @@ ROS=${ROS:-jazzy}
 PYTHON=${PYTHON:-}
 VENV=${VENV:-.venv$([ "$ROS" = jazzy ] || echo "-$ROS")}
 PYTORCH_INDEX=https://download.pytorch.org/whl/cpu
-INPUTS=(scripts/setup.sh requirements/*.txt ros/type_hashes.txt ros/vision_msgs/*.* ros/vision_msgs/msg/*
+INPUTS=(scripts/setup.sh requirements/*.txt ros/type_hashes.txt ros/*_msgs/*.* ros/*_msgs/msg/*
         package.xml setup.py setup.cfg)
 
 # A ROS distribution that was sourced would mix its Python packages into the wheels' ones.
@@ -160,22 +160,25 @@ correct_cmake_paths() {
 }
 
 build_messages() {
-    local prefix build type hash
+    local prefix build package type hash
     prefix=$(realpath "$VENV")
     build=$prefix/.setup/build
     "$prefix/bin/cmake" --version >/dev/null 2>&1 ||
         die "no cmake that runs: the wheel that pip installed does not; see: $VENV/bin/cmake --version"
     correct_cmake_paths
-    rm -rf "$build"
-    run "$1: configure" env PATH="$prefix/bin:$PATH" AMENT_PREFIX_PATH="$prefix" cmake -S ros/vision_msgs -B "$build" \
-        -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_INSTALL_PREFIX="$prefix" -DCMAKE_BUILD_TYPE=Release \
-        -DPython3_EXECUTABLE="$prefix/bin/python" -DBUILD_TESTING=OFF -Wno-dev || return
-    run "$1" env PATH="$prefix/bin:$PATH" AMENT_PREFIX_PATH="$prefix" \
-        cmake --build "$build" --target install --parallel "$(nproc)" || return
-    rm -rf "$build"
+    for package in vision_msgs tf2_msgs; do
+        rm -rf "$build"
+        run "$1: configure $package" env PATH="$prefix/bin:$PATH" AMENT_PREFIX_PATH="$prefix" \
+            cmake -S "ros/$package" -B "$build" \
+            -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_INSTALL_PREFIX="$prefix" -DCMAKE_BUILD_TYPE=Release \
+            -DPython3_EXECUTABLE="$prefix/bin/python" -DBUILD_TESTING=OFF -Wno-dev || return
+        run "$1: $package" env PATH="$prefix/bin:$PATH" AMENT_PREFIX_PATH="$prefix" \
+            cmake --build "$build" --target install --parallel "$(nproc)" || return
+        rm -rf "$build"
+    done
     while read -r type hash; do
         grep -q "\"$hash\"" "$prefix/share/${type}.json" ||
-            die "$type does not have the type hash of vision_msgs 4.1.1 ($hash); a robot would not understand it"
+            die "$type does not have the type hash of the package upstream ($hash); a robot would not understand it"
     done <ros/type_hashes.txt
 }
 
@@ -215,7 +218,7 @@ step venv "$PWD $ROS $version" make_venv "making $VENV with Python $version"
 step torch "$(hash_of requirements/torch.txt requirements/constraints.txt)" install_torch "installing torch"
 step packages "$(hash_of requirements/{torch,base,development,constraints}.txt)" install_packages "installing the packages of requirements/"
 step ros "$(hash_of requirements/{,constraints-}*"$ROS".txt)" install_ros "installing ROS 2 ${ROS^}"
-step messages "$(cat "$VENV/.setup/ros") $(hash_of ros/type_hashes.txt ros/vision_msgs/*.* ros/vision_msgs/msg/*)" build_messages "building vision_msgs"
+step messages "$(cat "$VENV/.setup/ros") $(hash_of ros/type_hashes.txt ros/*_msgs/*.* ros/*_msgs/msg/*)" build_messages "building the messages in ros/"
 step checkout "$(hash_of setup.py setup.cfg package.xml)" install_checkout "installing fourd_perception (editable)"
 try_out "trying it out" || explain "trying it out"
 echo "$key" >"$VENV/.setup/all"

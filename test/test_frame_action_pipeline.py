@@ -97,6 +97,20 @@ def test_time_that_jumps_back_is_spoken_of_again(model):
     assert len(again[0].frames) == CLIP
 
 
+def test_time_that_jumps_back_by_less_than_a_window_is_spoken_of_again(model):
+    pipeline = FrameActionPipeline(model, FrameActionConfig(stride=1))
+    before, after = frames(30), frames(30, start=25)  # back to 0.83 s from 0.97 s
+    said = [one.stamp for frame in before for one in _said_of(pipeline, frame)]
+    assert said == [one.stamp for one in before]
+    said = [one.stamp for frame in after for one in _said_of(pipeline, frame)]
+    assert said == [one.stamp for one in after]
+
+
+def _said_of(pipeline, frame):
+    answer = pipeline.push(frame)
+    return answer.frames if answer else ()
+
+
 def test_nobody_in_view_is_an_answer_without_a_class(model):
     nothing = [Frame(one.stamp, "camera", np.empty((0, 3), np.float32)) for one in frames(CLIP)]
     pipeline = FrameActionPipeline(model)

@@ -21,8 +21,8 @@ LONGEST_FILE = 400
 ROS = {
     "action_msgs", "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs",
     "geometry_msgs", "launch", "launch_ros", "lifecycle_msgs", "message_filters", "rcl_interfaces",
-    "rclpy", "rosgraph_msgs", "sensor_msgs", "sensor_msgs_py", "std_msgs", "std_srvs", "tf2_ros",
-    "vision_msgs", "visualization_msgs",
+    "rclpy", "rosgraph_msgs", "sensor_msgs", "sensor_msgs_py", "std_msgs", "std_srvs", "tf2_msgs",
+    "tf2_ros", "vision_msgs", "visualization_msgs",
 }  # fmt: skip
 
 # Which rooms a room may import, besides itself and those that all may.
@@ -30,6 +30,7 @@ _ALL_MAY = {"errors", "parameters", "whole_file"}
 MAY_IMPORT = {
     "ops": "",
     "stream": "",
+    "looking": "stream",
     "preprocess": "stream",
     "models": "ops",
     "weights_file": "",
@@ -38,13 +39,14 @@ MAY_IMPORT = {
     "vocabulary": "checkpoint models",
     "image_pipeline": "checkpoint models preprocess stream vocabulary",
     "pipeline": "answers checkpoint image_pipeline models ops preprocess stream vocabulary",
-    "messages": "pipeline stream",
+    "messages": "looking pipeline stream",
     "recordings": "messages stream",
     "studio": "recordings stream",
-    "evaluation": "checkpoint messages pipeline preprocess recordings stream",
-    "tools": "checkpoint evaluation messages models pipeline preprocess recordings stream studio",
-    "nodes": "checkpoint evaluation image_pipeline messages models pipeline preprocess recordings "
-    "stream studio tools vocabulary",
+    "evaluation": "checkpoint looking messages pipeline preprocess recordings stream",
+    "tools": "checkpoint evaluation looking messages models pipeline preprocess recordings stream "
+    "studio",
+    "nodes": "checkpoint evaluation image_pipeline looking messages models pipeline preprocess "
+    "recordings stream studio tools vocabulary",
     "whole_file": "",
     "parameters": "",
     "errors": "",

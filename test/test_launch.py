@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "launch" / "recognizer.launch.py"
 ARGUMENTS = {
     "params_file", "model", "points", "image", "namespace", "use_sim_time", "log_level", "bag",
-    "rviz", "autostart", "depth", "camera_info", "video_text_model",
+    "rviz", "autostart", "respawn", "depth", "camera_info", "video_text_model",
     "fastdds_profile", "recognition", "segmentation",
     "segmenter_params_file", "segmenter_model", "segmenter_action_model",
 }  # fmt: skip
@@ -179,6 +179,24 @@ def test_left_to_a_manager_the_bag_plays_at_once(build):
     names = [name for name, _ in build(bag="b", autostart="false")]
     assert "RegisterEventHandler" not in names
     assert names.count("ExecuteProcess") == 1
+
+
+def test_a_node_that_is_started_again_drives_itself(build):
+    def node(**arguments):
+        made = build(**arguments)
+        (found,) = [one for name, one in made if name == "LifecycleNode"]
+        parameters = {}
+        for given in found._Node__parameters:
+            if isinstance(given, dict):
+                parameters |= {name[0].text: value for name, value in given.items()}
+        driven = any(name == "RegisterEventHandler" for name, _ in made)
+        return found._ExecuteLocal__respawn, parameters["autostart"], driven
+
+    assert node() == (False, False, True)
+    assert node(respawn="true") == (True, True, False)
+    assert node(respawn="true", autostart="false") == (True, False, False)
+    with pytest.raises(RuntimeError, match="respawn, bag"):
+        build(respawn="true", bag="b")
 
 
 def test_the_users_own_profile_is_left_alone(build, monkeypatch):

@@ -93,6 +93,15 @@ def test_warm_up_leaves_no_trace(model):
     assert pipeline.window.filled == 0
 
 
+def test_what_is_forgotten_in_between_changes_no_answer(model):
+    forgetful, other = (ActionPipeline(model, PipelineConfig(stride=1)) for _ in range(2))
+    for frame in frames(20):
+        answer, expected = forgetful.push(frame), other.push(frame)
+        forgetful.forget()
+        assert (answer is None) == (expected is None)
+        assert answer is None or np.array_equal(answer.scores, expected.scores)
+
+
 def test_a_clip_too_short_for_the_model_is_refused(model):
     card = replace(model.card, preprocess=PreprocessConfig(points=1))
     with pytest.raises(InputError, match="1 frames x 1 points"):

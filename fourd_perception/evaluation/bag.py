@@ -21,6 +21,9 @@ from fourd_perception.evaluation.bag_source import BagSource, find_source
 from fourd_perception.evaluation.live_difference import LiveDifference, Said, labels_digest
 from fourd_perception.evaluation.metrics import label_confusion, window_truth
 from fourd_perception.evaluation.session import Answer, Picture, Session
+from fourd_perception.looking.config import LookConfig
+from fourd_perception.looking.look import Look, Sight
+from fourd_perception.looking.transforms import TransformBuffer
 from fourd_perception.parameters import from_mapping
 from fourd_perception.pipeline import (
     ActionPipeline,
@@ -158,6 +161,7 @@ def evaluate(
     pipeline: Pipeline,
     asked: BagSource | None = None,
     *,
+    look: LookConfig | None = None,
     progress: Callable[[float], None] | None = None,
     tap: Tap | None = None,
     on_result: Callable[[Result, int], None] | None = None,
@@ -165,7 +169,9 @@ def evaluate(
     """Run a pipeline over a bag. The same bag and pipeline give the same answers, bit for bit.
 
     What is kept does not grow with the clouds' size, only with their number: stamps and scores.
-    progress: called with the seconds of bag time that have passed. tap: as BagFrames has it.
+    look: which points the model is shown, as the node's parameters say it; None: all. Frames that
+    this leaves out have no answers, and a note says how many. progress: called with the seconds of
+    bag time that have passed. tap: as BagFrames has it.
     on_result: called with every result as it is made, and when its cloud was recorded.
     Raises BagError where the bag cannot be opened, and InputError as `find_source`, and where it
     has no frame, or too few for one window.
@@ -173,16 +179,19 @@ def evaluate(
     path = Path(path)
     with open_bag(path) as bag:
         source = find_source(bag, asked)
-        run = _Run(pipeline, on_result)
+        transforms = TransformBuffer()
+        looks = look is not None and look.looks
+        run = _Run(pipeline, on_result, Look(look, transforms) if look and looks else None)
         pipeline.warm_up()
-        frames = BagFrames(bag, source, tap)
+        frames = BagFrames(bag, source, tap, transforms=transforms if looks else None)
         started = time.perf_counter()
         for one in frames:
             run.take(one, frames.messages)
             if progress:
                 progress((one.recorded - bag.start_time) / SECOND)
+        run.finish()
         wall = time.perf_counter() - started
-        notes = [*frames.said(), *_windows_said(path, pipeline)]
+        notes = [*frames.said(), *run.left_out(path), *_windows_said(path, pipeline)]
         if not run.stamps:
             raise InputError(
                 f"{path}: no frame in its {frames.messages} messages of {source.frames}"
@@ -218,7 +227,9 @@ class _Run:
 
     pipeline: Pipeline
     on_result: Callable[[Result, int], None] | None
+    look: Look | None = None
     windows: int = 0
+    messages: int = 0
     stamps: array[int] = field(default_factory=lambda: array("q"))
     recorded: array[int] = field(default_factory=lambda: array("q"))
     due: array[int] = field(default_factory=lambda: array("q"))
@@ -240,12 +251,34 @@ class _Run:
 
     def take(self, read: BagFrame, number: int) -> None:
         """A frame through the pipeline. number: of its message."""
+        self.messages = number
         self.stamps.append(read.frame.stamp)
         self.read_ms.append(read.read_ms)
         self._when[read.frame.stamp] = read.recorded
         if read.labels is not None:
             self._truth[read.frame] = read.labels
-        clip = self.pipeline.offer(read.frame)
+        if self.look is None:
+            self._offer(read.frame)
+        else:
+            self._see(self.look.push(read.frame))
+
+    def finish(self) -> None:
+        """Frames that waited for a transform until the end."""
+        if self.look is not None:
+            self._see(self.look.poll(last=True))
+
+    def left_out(self, path: Path) -> list[str]:
+        """A line on each reason for which frames were not shown to the model."""
+        return [f"{path}: {line}" for line in self.look.said()] if self.look else []
+
+    def _see(self, sights: Sequence[Sight]) -> None:
+        for sight in sights:
+            if sight.of in self._truth:
+                self._truth[sight.frame] = self._truth[sight.of]
+            self._offer(sight.frame)
+
+    def _offer(self, frame: Frame) -> None:
+        clip = self.pipeline.offer(frame)
         if clip is None:
             return
         self.windows += 1
@@ -262,7 +295,7 @@ class _Run:
         else:
             for one in result.frames if isinstance(result, FrameActions) else (result,):
                 recorded = self._answer(one)
-        self.due.extend([number] * (len(self.recorded) - len(self.due)))
+        self.due.extend([self.messages] * (len(self.recorded) - len(self.due)))
         if self.on_result:
             self.on_result(result, recorded)
 

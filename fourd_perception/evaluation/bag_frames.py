@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 from rosbags.interfaces import Connection
 
 from fourd_perception.errors import InputError
-from fourd_perception.evaluation.bag_source import BagSource, first_message
+from fourd_perception.evaluation.bag_source import TRANSFORMS, BagSource, first_message, is_static
+from fourd_perception.looking.transforms import TransformBuffer
 from fourd_perception.messages import clouds
 from fourd_perception.messages.depth_images import DepthReader, is_rectified
 from fourd_perception.messages.point_labels import labels_of
 from fourd_perception.messages.reading import BadMessage
 from fourd_perception.messages.stamps import from_stamp
+from fourd_perception.messages.transforms import BadTransform, put_message
 from fourd_perception.recordings.bag_reader import Bag, BagError
 from fourd_perception.stream.frame import Frame
 
@@ -52,10 +55,13 @@ class BagFrames:
         *,
         start: int | None = None,
         stop: int | None = None,
+        transforms: TransformBuffer | None = None,
     ) -> None:
         """source: as `find_source` gives it. tap: called with every message of the bag, of all its
         topics, as CDR, in order: frames come after the messages that they are made of. start, stop:
-        nanoseconds; only what was recorded from this time on and before this one."""
+        nanoseconds; only what was recorded from this time on and before this one. transforms: where
+        the bag's go: all that are static before the first frame, as they are latched; the others as
+        they come."""
         self.messages = 0
         """Of the topic that makes the frames."""
         self.zero_stamps = 0
@@ -68,6 +74,7 @@ class BagFrames:
         self._source = source
         self._tap = tap
         self._span = (start, stop)
+        self._transforms = transforms
         self._last_stamp: int | None = None
         self._depth = DepthReader(rectified=is_rectified(source.depth or ""))
         self._info = first_message(bag, source.camera_info) if source.camera_info else None
@@ -75,6 +82,10 @@ class BagFrames:
     def __iter__(self) -> Iterator[BagFrame]:
         source, bag = self._source, self._bag
         topics = [one for one in (source.frames, source.camera_info) if one]
+        if self._transforms is not None:
+            tf = [topic for topic, kind in bag.topics.items() if kind == TRANSFORMS]
+            self._take_static([one for one in tf if is_static(one)])
+            topics += [one for one in tf if not is_static(one)]
         connections = bag.connections if self._tap else bag.of_topics(topics)
         started = time.perf_counter()
         messages = bag.messages(connections, *self._span)
@@ -127,6 +138,9 @@ class BagFrames:
         except BagError:
             self._leave_out("cannot be decoded", f"{connection.topic}: bytes that are no message")
             return None
+        if connection.msgtype == TRANSFORMS:
+            self._place(connection, message)
+            return None
         if not makes_frames:
             self._info = message
             return None
@@ -143,6 +157,20 @@ class BagFrames:
         except InputError as error:
             self._leave_out(getattr(error, "reason", "unreadable"), str(error))
             return None
+
+    def _take_static(self, topics: list[str]) -> None:
+        """What is wrong with the bag, going through its frames will say."""
+        connections = self._bag.of_topics(topics)
+        with contextlib.suppress(Exception):
+            for connection, _, data in self._bag.messages(connections) if connections else ():
+                self._place(connection, self._bag.deserialize(connection, data))
+
+    def _place(self, connection: Connection, message: Any) -> None:
+        assert self._transforms is not None
+        try:
+            put_message(message, self._transforms, static=is_static(connection.topic))
+        except BadTransform as error:
+            self._leave_out(error.reason, str(error))
 
     def _frame(self, stamp: int, message: Any) -> tuple[Frame, NDArray[np.int64] | None]:
         labels = None

@@ -29,6 +29,7 @@ from fourd_perception.evaluation.bag_source import BagSource
 from fourd_perception.evaluation.label_topic import topic_labels
 from fourd_perception.evaluation.moments import picture_moments
 from fourd_perception.evaluation.written_bag import prediction_bag
+from fourd_perception.looking.config import LookConfig
 from fourd_perception.recordings.bag_reader import open_bag
 from fourd_perception.stream.frame import SECOND
 
@@ -41,7 +42,8 @@ _STEP = 0.5
 class BagJob:
     """One bag and one model. labels: a CSV, or labels_topic: a topic of the bag; without them a
     bag's own truth.csv is taken. settings: as `make_pipeline` has them. write_to: a folder for a
-    copy of the bag with the predictions, or None. pictures: how many of the hardest moments."""
+    copy of the bag with the predictions, or None. pictures: how many of the hardest moments. look:
+    as in `evaluate`."""
 
     bag: Path
     model: Path
@@ -51,6 +53,7 @@ class BagJob:
     settings: Mapping[str, Any] = field(default_factory=dict)
     write_to: Path | None = None
     pictures: int = 8
+    look: LookConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def run_job(job: BagJob, progress: Callable[[float], None] | None = None) -> Out
                 job.bag,
                 pipeline,
                 job.source,
+                look=job.look,
                 progress=progress,
                 tap=copy.copy if copy else None,
                 on_result=copy.predict if copy else None,

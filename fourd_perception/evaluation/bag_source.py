@@ -13,9 +13,15 @@ POINTS = "sensor_msgs/msg/PointCloud2"
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 INFO = "sensor_msgs/msg/CameraInfo"
+TRANSFORMS = "tf2_msgs/msg/TFMessage"
 
 DEPTHS = ("16UC1", "32FC1")
 """Encodings of depth images."""
+
+
+def is_static(topic: str) -> bool:
+    """Whether transforms on a topic hold for ever: /tf_static, in whichever namespace."""
+    return topic.endswith("tf_static")
 
 
 @dataclass(frozen=True)

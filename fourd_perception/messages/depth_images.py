@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,13 +83,25 @@ class DepthCamera:
 class DepthReader:
     """Depth images of one camera to points; the rays are computed once per CameraInfo.
 
-    rectified: the images are rectified: their camera is P, without distortion. Not thread-safe.
+    rectified: the images are rectified: their camera is P, without distortion. decode: from a
+    message to its depths, as depth_from_message. Not thread-safe.
     """
 
-    def __init__(self, *, rectified: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        rectified: bool = False,
+        decode: Callable[[Any], NDArray[np.float32]] = depth_from_message,
+    ) -> None:
         self._rectified = rectified
+        self._decode = decode
         self._camera: DepthCamera | None = None
         self._rays: NDArray[np.float32] = np.empty((3, 0, 0), np.float32)
+
+    @property
+    def rows(self) -> int:
+        """H of the last image; 0 before the first."""
+        return self._rays.shape[1]
 
     def points(self, image: Any, info: Any) -> NDArray[np.float32]:
         """The points of a depth sensor_msgs/Image: (H * W, 3) float32, metres, row by row.
@@ -98,7 +111,7 @@ class DepthReader:
         Raises BadImage, also where the image is not of the camera's size, and BadCameraInfo.
         """
         camera = DepthCamera.from_message(info, rectified=self._rectified)
-        depth = depth_from_message(image)
+        depth = self._decode(image)
         if depth.shape != (camera.height, camera.width):
             raise BadImage(
                 "not of the camera's size",
@@ -108,11 +121,10 @@ class DepthReader:
         if camera != self._camera:
             self._camera = camera
             self._rays = np.ascontiguousarray(np.moveaxis(camera.rays(), -1, 0))  # fast to go along
-        depth[depth == 0] = np.nan
-        points = np.empty((*depth.shape, 3), np.float32)
-        for axis, ray in enumerate(self._rays):
-            np.multiply(ray, depth, out=points[:, :, axis])
-        return points.reshape(-1, 3)
+        with np.errstate(invalid="ignore"):
+            depth *= depth / depth  # 0 becomes NaN, all else stays; a mask takes ten times as long
+        # x, y and z each in one piece: four times as fast to write as in turns, and to go along.
+        return np.multiply(self._rays, depth).reshape(3, -1).T
 
 
 def is_rectified(topic: str) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from PIL import Image
 
 from fourd_perception.messages.reading import BadMessage, attribute, buffer, row_stride, whole
 
-_MAX_PIXELS = 1 << 26
+MAX_PIXELS = 1 << 26
 """A compressed image that claims more is taken for damaged."""
 
 _GREY, _RGB, _BGR = (0, 0, 0), (0, 1, 2), (2, 1, 0)
@@ -87,10 +88,17 @@ def depth_from_message(message: Any) -> NDArray[np.float32]:
     if encoding not in _DEPTHS:
         known = " or ".join(_DEPTHS)
         raise BadImage("not a depth encoding", f"expected {known}, got {encoding!r:.40}")
-    pixels = _pixels(message, _DEPTHS[encoding], 1)[:, :, 0]
+    return metres(_pixels(message, _DEPTHS[encoding], 1)[:, :, 0])
+
+
+def metres(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """A depth image's samples (REP-118), 16 bits in millimetres or floats in metres, as metres.
+
+    float32 of the same shape, the caller's own; NaN, infinities and negative depths become 0.
+    """
     with np.errstate(invalid="ignore"):  # signalling NaN
         depth = pixels.astype(np.float32)
-        if encoding == "16UC1":
+        if pixels.dtype.kind == "u":
             return depth / np.float32(1000)
         depth[~((depth > 0) & (depth < np.inf))] = 0
     return depth
@@ -104,24 +112,51 @@ def compressed_from_message(message: Any) -> NDArray[np.uint8]:
     kind = str(attribute(message, "format", BadImage))
     if "compressedDepth" in kind:
         raise BadImage("not a colour image", f"got {kind:.40}; take the camera's colour topic")
-    data = buffer(message, BadImage).tobytes()
+    return _decoded(buffer(message, BadImage).tobytes(), ("JPEG", "PNG"), _colours)
+
+
+def png_samples(data: bytes) -> NDArray[np.uint16]:
+    """The samples of a grey PNG of 16 bits: (H, W) uint16. Raises BadImage on anything else."""
+    return _decoded(data, ("PNG",), _samples)
+
+
+Decoded = TypeVar("Decoded")
+
+
+def _decoded(
+    data: bytes, formats: tuple[str, ...], take: Callable[[Image.Image], Decoded]
+) -> Decoded:
+    """What `take` makes of a compressed image; Pillow's many exceptions as one."""
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            width, height = image.size
-            if width * height > _MAX_PIXELS:
-                raise BadImage(
-                    "too large", f"expected at most {_MAX_PIXELS} pixels, got {width} x {height}"
-                )
-            if image.mode.startswith("I"):  # 16 bits; Pillow would clip them to 8
-                grey = np.asarray(image).astype(np.uint16)[:, :, None]
-                return _reorder(_to_8_bits(grey), _GREY)
-            return np.array(image.convert("RGB"))
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            check_size(*image.size)
+            return take(image)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error,
             Image.DecompressionBombError) as error:  # fmt: skip
         text = " ".join(str(error).split())
         raise BadImage(
-            "cannot be decoded", f"expected JPEG or PNG, got {len(data)} bytes ({text:.80})"
+            "cannot be decoded",
+            f"expected {' or '.join(formats)}, got {len(data)} bytes ({text:.80})",
         ) from None
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises BadImage where a compressed image claims too much, before room is made for it."""
+    if width * height > MAX_PIXELS:
+        raise BadImage("too large", f"expected at most {MAX_PIXELS} pixels, got {width} x {height}")
+
+
+def _colours(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):  # 16 bits; Pillow would clip them to 8
+        grey = np.asarray(image).astype(np.uint16)[:, :, None]
+        return _reorder(_to_8_bits(grey), _GREY)
+    return np.array(image.convert("RGB"))
+
+
+def _samples(image: Image.Image) -> NDArray[np.uint16]:
+    if not image.mode.startswith("I"):
+        raise BadImage("not 16 bits", f"expected a grey PNG of 16 bits, got mode {image.mode}")
+    return np.asarray(image).astype(np.uint16)
 
 
 def _pixels(message: Any, kind: str, samples: int) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from vision_msgs.msg import Classification, LabelInfo, ObjectHypothesis, VisionC
 from visualization_msgs.msg import Marker, MarkerArray
 
 from fourd_perception.messages import overlays
+from fourd_perception.messages.clouds import CloudLayout, to_fields
 from fourd_perception.messages.labelled_clouds import to_layout
 from fourd_perception.pipeline import FrameActions, Recognition, Segmentation
 from fourd_perception.stream.frame import SECOND, UNLABELLED, Frame
@@ -57,7 +58,15 @@ def classification(
 
 def segmentation(answer: Segmentation, colours: NDArray[np.uint8]) -> PointCloud2:
     """The points as `labelled_clouds.to_layout` has them, with the frame's header."""
-    layout = to_layout(answer, colours)
+    return _cloud(to_layout(answer, colours), answer.frame)
+
+
+def shown_points(frame: Frame) -> PointCloud2:
+    """The points of a frame that models are shown, x y z, in one row, with the frame's header."""
+    return _cloud(to_fields(frame.visible), frame)
+
+
+def _cloud(layout: CloudLayout, frame: Frame) -> PointCloud2:
     message = PointCloud2(
         height=layout.height,
         width=layout.width,
@@ -68,8 +77,8 @@ def segmentation(answer: Segmentation, colours: NDArray[np.uint8]) -> PointCloud
         is_dense=layout.is_dense,
     )
     message.data = array("B", layout.data)  # a bytes object would be gone through byte by byte
-    message.header.stamp = to_stamp(answer.frame.stamp)
-    message.header.frame_id = answer.frame.frame_id
+    message.header.stamp = to_stamp(frame.stamp)
+    message.header.frame_id = frame.frame_id
     return message
 
 

@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 from fourd_perception.checkpoint import ModelCard
 from fourd_perception.nodes.health import SILENT_AFTER, Health, Level, rate_advice
 from fourd_perception.nodes.inputs import SensorInput
+from fourd_perception.nodes.looking import Looker
 from fourd_perception.nodes.silence import why_silent
 from fourd_perception.stream.frame import SECOND
 from fourd_perception.stream.synchronizer import Synchronizer
@@ -35,9 +36,11 @@ class Diagnostics:
         health: Health,
         source: SensorInput | None,
         models: Sequence[tuple[ModelCard, SlidingWindow]],
+        looker: Looker | None,
         more: Mapping[str, str],
     ) -> None:
         """Publish how things are. source: None, and no models, until the node is configured.
+        looker: None where all points are shown to the models.
 
         Of several models the values of the second and later are named after them. more: values that
         this node alone has.
@@ -45,14 +48,17 @@ class Diagnostics:
         found = health.worries()
         values = {"state": state, **more, **health.values()}
         if source is not None:
-            found += [(Level.WARN, trouble) for trouble in source.qos_trouble.values()]
+            found += [(Level.WARN, trouble) for trouble in source.qos_worries()]
         if source is not None:
             for number, (card, window) in enumerate(models):
                 named = f"{card.name}: " if number else ""
                 values |= {named + key: value for key, value in _window_values(window).items()}
             if source.synchronizer is not None:
                 values |= _image_values(source.synchronizer)
+            if looker is not None:
+                values |= looker.look.values()
             if source.listening:
+                found += looker.worries() if looker is not None else []
                 found += self._input(health, source, models)
         found.sort(key=lambda one: -one[0])
         status = DiagnosticStatus(
@@ -73,8 +79,9 @@ class Diagnostics:
     ) -> list[tuple[Level, str]]:
         found = self._silence(source.points, health.silence)
         clouds_come = not found
+        for subscription, seconds in source.missed():
+            found += self._silence(subscription, seconds)
         if source.image is not None:
-            found += self._silence(source.image, source.image_silence)
             found += self._pairing(source)
         if not clouds_come:
             return found

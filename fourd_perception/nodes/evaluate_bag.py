@@ -10,7 +10,10 @@ from fourd_perception.errors import InputError, command
 from fourd_perception.evaluation.bag import BagResult
 from fourd_perception.evaluation.bag_jobs import BagJob
 from fourd_perception.evaluation.live_difference import LiveDifference, Said, difference
+from fourd_perception.looking.config import LookConfig
 from fourd_perception.nodes.shared_files import shared_file
+from fourd_perception.parameters import to_mapping
+from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.bag_reader import open_bag, raw_messages
 from fourd_perception.tools import evaluate_bag
 from fourd_perception.tools.evaluate_bag import Pace
@@ -36,7 +39,7 @@ def run_live(result: BagResult, job: BagJob, pace: Pace, logs: Path) -> LiveDiff
     try:
         with (
             private_ros(shared_file("config/fastdds.xml")) as ros,
-            Replay(ros, [node], logs, _played(result)) as replay,
+            Replay(ros, [node], logs, _played(result, job)) as replay,
         ):
             replay.wait_until_ready()
             for one in replay.play(result.path, "--clock", "--rate", str(pace.rate), due=due):
@@ -55,6 +58,9 @@ def _node(task: str, job: BagJob) -> Started:
     from fourd_perception.nodes.replay import recognizer, segmenter
 
     told: dict[str, object] = {"use_sim_time": True}
+    if job.look is not None:
+        told |= {name: value for name, value in to_mapping(job.look).items()
+                 if value != to_mapping(LookConfig())[name]}  # fmt: skip
     if task == "action_segmentation":
         return segmenter(
             None, job.model, **told, **{f"action_{name}": one for name, one in job.settings.items()}
@@ -64,17 +70,19 @@ def _node(task: str, job: BagJob) -> Started:
     return segmenter(job.model, None, **told) if points else recognizer(job.model, **told)
 
 
-def _played(result: BagResult) -> Played:
-    """The topics that were evaluated, and the first camera_info, as the offline run knows it from
-    the beginning."""
+def _played(result: BagResult, job: BagJob) -> Played:
+    """The topics that were evaluated, transforms where they are needed, and the first camera_info,
+    as the offline run knows it from the beginning."""
     from fourd_perception.nodes.replay import Played
 
     source = result.source
-    if source.camera_info is None:
-        return Played(source.frames)
     with open_bag(result.path) as bag:
+        known = bag.topics if job.look is not None and job.look.crop_frame else {}
+        placed = tuple(topic for topic in (camera.TF, camera.TF_STATIC) if topic in known)
+        if source.camera_info is None:
+            return Played(source.frames, transforms=placed)
         first = next(raw_messages(bag, bag.of_topics([source.camera_info])))
-        return Played(source.frames, source.camera_info, first[2])
+        return Played(source.frames, source.camera_info, first[2], placed)
 
 
 @command

@@ -40,7 +40,8 @@ class Health:
         self._processing: deque[float] = deque(maxlen=_REMEMBERED)
         self._waits: deque[float] = deque(maxlen=_REMEMBERED)
         self._silent_since = time.monotonic()
-        self._at_last_report = (0, 0, 0, 0)
+        self._at_last_report = (0, 0, 0)
+        self._failed_since: Counter[str] = Counter()
         self._received = 0
         self.answered = 0
         self.skipped = 0
@@ -76,6 +77,7 @@ class Health:
         """Count an exception that should not have been; True the first time for its type."""
         with self._lock:
             self._failures[type(error).__name__] += 1
+            self._failed_since[type(error).__name__] += 1
             return self._failures[type(error).__name__] == 1
 
     def skip(self) -> None:
@@ -97,7 +99,7 @@ class Health:
             self.answered += 1
             self._processing.append(processing_ms)
             self._waits.append(wait_ms)
-            if 0.0 <= latency_ms <= _PLAUSIBLE_LATENCY_MS:
+            if is_latency(latency_ms):
                 self._latencies.append(latency_ms)
 
     def values(self) -> dict[str, str]:
@@ -122,16 +124,14 @@ class Health:
     def worries(self) -> list[tuple[Level, str]]:
         """What went wrong since this was last asked, worst first."""
         with self._lock:
-            now = (
-                self._failures.total(), self._rejected.total(), self.skipped, self.answered
-            )  # fmt: skip
-            failed, rejected, skipped, answered = (
-                new - old for new, old in zip(now, self._at_last_report)
-            )
+            now = self._rejected.total(), self.skipped, self.answered
+            rejected, skipped, answered = (new - old for new, old in zip(now, self._at_last_report))
             self._at_last_report = now
+            failed, self._failed_since = self._failed_since, Counter()
         found = []
         if failed:
-            found.append((Level.ERROR, f"{failed} exceptions, see the log"))
+            names = ", ".join(failed)
+            found.append((Level.ERROR, f"{failed.total()} exceptions ({names}), see the log"))
         if rejected:
             found.append((Level.WARN, f"{rejected} messages rejected"))
         if skipped > _TOO_MANY_SKIPPED * (skipped + answered):
@@ -139,6 +139,11 @@ class Health:
                 (Level.WARN, f"{skipped} windows skipped, {answered} answered: raise stride")
             )
         return found
+
+
+def is_latency(milliseconds: float) -> bool:
+    """False where the sensor's clock cannot be the node's."""
+    return 0.0 <= milliseconds <= _PLAUSIBLE_LATENCY_MS
 
 
 def rate_advice(card: ModelCard, clip: ClipConfig, camera_rate: float, topic: str) -> str | None:

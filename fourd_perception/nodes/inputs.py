@@ -19,7 +19,7 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -27,19 +27,21 @@ except ModuleNotFoundError:  # up to Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 from fourd_perception.errors import InputError
-from fourd_perception.messages import clouds, images
+from fourd_perception.messages import clouds, compressed_depth, images
 from fourd_perception.messages.depth_images import BadCameraInfo, DepthReader, is_rectified
 from fourd_perception.messages.reading import BadMessage
 from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.nodes.faults import Faults
 from fourd_perception.nodes.health import Health
-from fourd_perception.nodes.silence import qos_remedy
+from fourd_perception.nodes.silence import misfit, qos_remedy
 from fourd_perception.parameters import param
 from fourd_perception.stream.frame import SECOND, Frame
 from fourd_perception.stream.synchronizer import Pair, Synchronizer
 
 _DEPTH = 5
 _CAPACITY = 32
+_GRAPH_SETTLES = 5.0
+"""Seconds by which the graph may learn of a publisher later than the event that it causes."""
 _OVERRIDABLE = (
     QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY, QoSPolicyKind.HISTORY, QoSPolicyKind.RELIABILITY,
 )  # fmt: skip
@@ -57,7 +59,17 @@ class InputParameters:
     use_depth: bool = param(
         False, "subscribe to depth images and their camera_info in place of clouds"
     )  # fmt: skip
+    depth_image_transport: str = param(
+        "raw", "how depth images come: as they are, or as CompressedImage (PNG or RVL) on "
+        "<depth>/compressedDepth",
+        choices=("raw", compressed_depth.TRANSPORT),
+    )  # fmt: skip
     use_image: bool = param(False, "subscribe to the colour image and pair it with the cloud")
+    image_transport: str = param(
+        "raw", "how colour images come: as they are, or as CompressedImage (JPEG or PNG) on "
+        "<image>/compressed",
+        choices=("raw", "compressed"),
+    )  # fmt: skip
     sync_slop: float = param(
         0.02, "farthest apart that the stamps of a cloud and its image may be", unit="s",
         at_least=0.0, at_most=1.0,
@@ -86,34 +98,45 @@ class SensorInput:
     ) -> None:
         self.listening = False
         """The gate: while it is shut, messages are dropped unread."""
-        self.qos_trouble: dict[str, str] = {}
-        """By topic: a publisher was seen that the subscription cannot hear."""
+        self._misfits: dict[str, tuple[str, float]] = {}
+        """By topic: a publisher that the subscription cannot hear, and when it was seen."""
         self._node = node
         self._health = health
         self._faults = Faults(node.get_logger(), health)
         self._deliver = deliver
         self._parameters = parameters
         self._last_stamp = 0
-        self._last_image = 0.0
+        self._last_image = self._last_info = 0.0
         self._judged = 0, 0
         self.synchronizer: Synchronizer[Frame, Any] | None = None
         """None without images, and before the first `listen`."""
         self._subscriptions: list[Subscription] = []
         self._info: CameraInfo | None = None
+        self._camera: Subscription | None = None
         if parameters.use_depth:
-            self.points = self._subscribe(Image, "depth", self._on_depth)
+            transport = parameters.depth_image_transport
+            self.points = self._subscribe_images("depth", transport, self._on_depth)
             self._camera = self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
-            self._depth = DepthReader(rectified=is_rectified(self.points.topic_name))
+            decode = images.depth_from_message
+            if transport != "raw":
+                compressed_depth.warm_up()
+                decode = compressed_depth.from_message
+            rectified = is_rectified(node.resolve_topic_name("depth"))
+            self._depth = DepthReader(rectified=rectified, decode=decode)
         else:
             self.points = self._subscribe(PointCloud2, "points", self._on_points)
         self.image: Subscription | None = None
         if parameters.use_image:
-            self.image = self._subscribe(Image, "image", self._on_image)
+            transport = parameters.image_transport
+            self._decode_image = (
+                images.from_message if transport == "raw" else images.compressed_from_message
+            )
+            self.image = self._subscribe_images("image", transport, self._on_image)
 
     def listen(self) -> None:
         """Open the gate. What came before it was last shut is forgotten."""
         self._last_stamp = 0
-        self._last_image = time.monotonic()
+        self._last_image = self._last_info = time.monotonic()
         self._judged = 0, 0
         if self.image is not None:
             self.synchronizer = Synchronizer(
@@ -123,10 +146,27 @@ class SensorInput:
             )
         self.listening = True
 
-    @property
-    def image_silence(self) -> float:
-        """Seconds since the last image, or since images are expected."""
-        return time.monotonic() - self._last_image
+    def qos_worries(self) -> list[str]:
+        """Of each topic with a publisher that the subscription cannot hear, while it is there."""
+        for subscription in self._subscriptions:
+            topic = subscription.topic_name
+            if topic not in self._misfits:
+                continue
+            settled = time.monotonic() > self._misfits[topic][1] + _GRAPH_SETTLES
+            if settled and misfit(self._node, subscription) is None:
+                del self._misfits[topic]
+        return [text for text, _ in self._misfits.values()]
+
+    def missed(self) -> list[tuple[Subscription, float]]:
+        """What is wanted besides `points`, and for how many seconds nothing has come on it.
+
+        A camera's calibration is not missed any more once it has come.
+        """
+        now = time.monotonic()
+        found = [] if self.image is None else [(self.image, now - self._last_image)]
+        if self._camera is not None and self._info is None:
+            found.append((self._camera, now - self._last_info))
+        return found
 
     def why_unpaired(self) -> str | None:
         """Why no cloud has had an image since the last call, although both come; None if one has.
@@ -155,6 +195,15 @@ class SensorInput:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
+    def _subscribe_images(
+        self, topic: str, transport: str, callback: Callable[[Any], None]
+    ) -> Subscription:
+        """As image_transport has it: the plain topic is remapped, the transport's is below it."""
+        if transport == "raw":
+            return self._subscribe(Image, topic, callback)
+        below = f"{self._node.resolve_topic_name(topic)}/{transport}"
+        return self._subscribe(CompressedImage, below, callback)
+
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
         name = self._node.resolve_topic_name(topic)
         # Best effort fits every publisher; a reliable subscription hears nothing of most cameras.
@@ -166,7 +215,8 @@ class SensorInput:
         )
 
         def on_incompatible_qos(event: Any) -> None:
-            self._tell_qos(name, event.last_policy_kind.name.lower())
+            policy = event.last_policy_kind.name.lower()
+            self._tell_qos(name, policy.removeprefix("rmw_qos_policy_"))
 
         try:
             subscription = self._node.create_subscription(
@@ -184,23 +234,26 @@ class SensorInput:
         return subscription
 
     def _on_points(self, message: PointCloud2) -> None:
-        self._on_frame(message, clouds.from_message)
+        self._on_frame(message, _points_of_cloud)
 
-    def _on_depth(self, message: Image) -> None:
+    def _on_depth(self, message: Image | CompressedImage) -> None:
         self._on_frame(message, self._points_of_depth)
 
-    def _points_of_depth(self, message: Image) -> NDArray[np.float32]:
+    def _points_of_depth(self, message: Image | CompressedImage) -> tuple[NDArray[np.float32], int]:
         if self._info is None:
+            assert self._camera is not None  # subscribed together
             raise BadCameraInfo(
                 "none yet", f"nothing on {self._camera.topic_name} yet, which depth images need"
             )
-        return self._depth.points(message, self._info)
+        return self._depth.points(message, self._info), self._depth.rows
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._info = message
 
-    def _on_frame(self, message: Any, read: Callable[[Any], NDArray[np.float32]]) -> None:
-        """A message that makes a frame; read: to its points, raises BadMessage."""
+    def _on_frame(
+        self, message: Any, read: Callable[[Any], tuple[NDArray[np.float32], int]]
+    ) -> None:
+        """A message that makes a frame; read: to its points and their rows, raises BadMessage."""
         if not self.listening:
             return
         arrived = self._health.arrived()
@@ -213,26 +266,29 @@ class SensorInput:
             return
         self._last_stamp = stamp
         try:
-            points = read(message)
+            points, rows = read(message)
         except BadMessage as error:
             self._reject(error.reason, str(error))
             return
-        frame = Frame(stamp, message.header.frame_id, points, rows=max(1, message.height))
+        frame = Frame(stamp, message.header.frame_id, points, rows=rows)
         if self.synchronizer is None:
             self._deliver(frame, arrived)
         else:
             self._deliver_pairs(self.synchronizer.put_points(stamp, frame), arrived)
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, message: Image | CompressedImage) -> None:
         if not self.listening or self.synchronizer is None:
             return
         self._last_image = time.monotonic()
+        stamp = from_stamp(message.header.stamp)
+        if stamp == 0:
+            self._reject("no stamp on an image", "the header's stamp is 0: the driver must set it")
+            return
         try:
-            image = images.from_message(message)
+            image = self._decode_image(message)
         except images.BadImage as error:
             self._reject(error.reason, str(error))
             return
-        stamp = from_stamp(message.header.stamp)
         self._deliver_pairs(self.synchronizer.put_image(stamp, image), self._last_image)
 
     def _deliver_pairs(self, pairs: list[Pair[Frame, Any]], arrived: float) -> None:
@@ -245,6 +301,12 @@ class SensorInput:
 
     def _tell_qos(self, topic: str, policy: str) -> None:
         trouble = f"{topic}: a publisher's {policy} does not fit ours: {qos_remedy(topic)}"
-        if self.qos_trouble.get(topic) != trouble:
-            self.qos_trouble[topic] = trouble
+        if topic not in self._misfits or self._misfits[topic][0] != trouble:
             self._node.get_logger().warning(trouble)
+        self._misfits[topic] = trouble, time.monotonic()
+
+
+def _points_of_cloud(message: PointCloud2) -> tuple[NDArray[np.float32], int]:
+    """Of an organised cloud its rows, of another 1. Raises BadCloud."""
+    points = clouds.from_message(message)
+    return points, message.height if len(points) else 1

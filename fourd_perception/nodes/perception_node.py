@@ -22,11 +22,14 @@ from vision_msgs.msg import LabelInfo
 
 from fourd_perception.checkpoint import ModelCard
 from fourd_perception.errors import InputError
+from fourd_perception.nodes.debug_times import DebugTimes
 from fourd_perception.nodes.diagnostics import Diagnostics
 from fourd_perception.nodes.faults import Faults
 from fourd_perception.nodes.health import Health
-from fourd_perception.nodes.inputs import InputParameters, SensorInput
+from fourd_perception.nodes.inputs import SensorInput
+from fourd_perception.nodes.looking import Looker, NodeParameters
 from fourd_perception.nodes.mailbox import NewestWins
+from fourd_perception.nodes.memory import give_back, is_out_of_memory
 from fourd_perception.nodes.ros_parameters import RosParameters
 from fourd_perception.stream.frame import SECOND, Frame
 from fourd_perception.stream.window import Clip, SlidingWindow
@@ -59,8 +62,11 @@ class Pipeline(Protocol):
     def warm_up(self) -> float:
         """Run the model once; milliseconds it took."""
 
+    def forget(self) -> None:
+        """Drop what was kept of windows for those to come; their answers stay the same."""
 
-Parameters = TypeVar("Parameters", bound=InputParameters)
+
+Parameters = TypeVar("Parameters", bound=NodeParameters)
 PipelineType = TypeVar("PipelineType", bound=Pipeline)
 ResultType = TypeVar("ResultType", bound=Result)
 
@@ -69,9 +75,12 @@ class _Lane(Generic[PipelineType]):
     """One of the node's pipelines, its class table if it has one of its own, and its worker while
     the node is active."""
 
-    def __init__(self, pipeline: PipelineType, label_info: Publisher | None) -> None:
+    def __init__(
+        self, pipeline: PipelineType, label_info: Publisher | None, times: DebugTimes | None
+    ) -> None:
         self.pipeline = pipeline
         self.label_info = label_info
+        self.times = times
         self.worker: NewestWins[tuple[Clip, float]] | None = None
         self.resets_seen = 0
         self.reset_told = False
@@ -81,6 +90,8 @@ class _Lane(Generic[PipelineType]):
         """An empty window, and a worker."""
         self.pipeline.window.clear()
         self.reset_told = self.filling_told = False
+        if self.times is not None:
+            self.times.restart()
         self.worker = NewestWins(work, "inference")
 
     def stop(self, timeout: float | None = None) -> bool:
@@ -98,6 +109,7 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         self._state = "unconfigured"
         self._lanes: list[_Lane[PipelineType]] = []
         self._input: SensorInput | None = None
+        self._looker: Looker | None = None
         self.parameters: RosParameters[Parameters] = RosParameters(
             self, parameters_class, self._changed, self._refuse
         )
@@ -232,9 +244,13 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         for pipeline in pipelines:
             pipeline.warm_up()
         self._create_outputs()
-        self._lanes = [_Lane(one, self._create_label_info(one)) for one in pipelines]
+        self._lanes = [self._create_lane(one) for one in pipelines]
         self._publish_label_info()
-        self._input = SensorInput(self, parameters, self._health, self._take)
+        deliver = self._take
+        if parameters.looks:
+            self._looker = Looker(self, parameters, self._health, self._take)
+            deliver = self._looker.take
+        self._input = SensorInput(self, parameters, self._health, deliver)
         self.parameters.refuse_unknown()
         for pipeline in pipelines:
             card, clip = pipeline.card, pipeline.window.clip
@@ -243,16 +259,21 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
                 f"{clip.frames} frames at {SECOND / clip.period:g} Hz"
             )
 
-    def _create_label_info(self, pipeline: PipelineType) -> Publisher | None:
+    def _create_lane(self, pipeline: PipelineType) -> _Lane[PipelineType]:
         topic = self._label_topic(pipeline)
-        return None if topic is None else self.create_publisher(LabelInfo, topic, _LATCHED)
+        if topic is None:
+            return _Lane(pipeline, None, None)
+        times = DebugTimes(self, f"{topic.rpartition('/')[0]}/debug")
+        return _Lane(pipeline, self.create_publisher(LabelInfo, topic, _LATCHED), times)
 
     def _activate(self) -> None:
         assert self._input is not None
         warm_up_ms = sum(lane.pipeline.warm_up() for lane in self._lanes)
         for lane in self._lanes:
-            lane.start(partial(self._work, lane.pipeline))
+            lane.start(partial(self._work, lane))
         self._health.listen()
+        if self._looker is not None:
+            self._looker.listen()
         self._input.listen()
         self.get_logger().info(
             f"active, listening on {self._input.points.topic_name}; "
@@ -267,14 +288,22 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
             lane.stop()
 
     def _release(self) -> None:
+        self._destroy()
+        give_back()  # once nothing refers to a model any more; others may want the GPU
+
+    def _destroy(self) -> None:
         self._deactivate()
         if self._input is not None:
             self._input.destroy()
+        if self._looker is not None:
+            self._looker.destroy()
         for lane in self._lanes:
             if lane.label_info is not None:
                 self.destroy_publisher(lane.label_info)
+            if lane.times is not None:
+                lane.times.destroy()
         self._destroy_outputs()
-        self._input, self._lanes = None, []
+        self._input, self._looker, self._lanes = None, None, []
         self.parameters.locked = False
 
     def _publish_label_info(self) -> None:
@@ -320,27 +349,37 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
 
     # A window, in a worker's thread.
 
-    def _work(self, pipeline: PipelineType, item: tuple[Clip, float]) -> None:
-        clip, arrived = item
+    def _work(self, lane: _Lane[PipelineType], item: tuple[Clip, float]) -> None:
+        pipeline, (clip, arrived) = lane.pipeline, item
+        result, short = None, False
         try:
             result = self._infer(pipeline, clip)
             if result is None or not self._publish(pipeline, result):
                 return
         except Exception as error:  # noqa: BLE001 - one bad window must not end the node
-            self._faults.count("a window is lost", error)
+            result, short = None, is_out_of_memory(error)
+            remedy = ", for want of memory: take fewer frames or points, or another device"
+            self._faults.count(f"a window is lost{remedy if short else ''}", error)
+        if short:  # here the exception is gone, which held what was computed until then
+            pipeline.forget()
+            give_back()
+        if result is None:
             return
         # On the node's clock, as stamps are: with use_sim_time in simulated seconds, and as coarse
         # as /clock. Where the two clocks are not the same, `answer` sees it and leaves it out.
         now = self.get_clock().now().nanoseconds
+        latency_ms = (now - result.stamp) / 1e6
         self._health.answer(
-            latency_ms=(now - result.stamp) / 1e6,
-            processing_ms=result.processing_ms,
-            wait_ms=(time.monotonic() - arrived) * 1e3,
+            latency_ms, result.processing_ms, wait_ms=(time.monotonic() - arrived) * 1e3
         )
+        if lane.times is not None:
+            lane.times.tell(latency_ms, result.processing_ms)
 
     def _report(self) -> None:
         models = [(lane.pipeline.card, lane.pipeline.window) for lane in self._lanes]
         try:
-            self._diagnostics.report(self._state, self._health, self._input, models, self._values())
+            self._diagnostics.report(
+                self._state, self._health, self._input, models, self._looker, self._values()
+            )
         except Exception as error:  # noqa: BLE001 - health must not be what ends the node
             self._faults.count("no diagnostics", error)

@@ -14,8 +14,8 @@ from vision_msgs.msg import Classification, LabelInfo
 from fourd_perception.image_pipeline import ImagePipeline, ImageScores
 from fourd_perception.messages import results
 from fourd_perception.nodes import runner
-from fourd_perception.nodes.inputs import InputParameters
 from fourd_perception.nodes.loading import load_checkpoint, load_scorer
+from fourd_perception.nodes.looking import NodeParameters
 from fourd_perception.nodes.mailbox import NewestWins
 from fourd_perception.nodes.outputs import AnswerParameters, has_subscribers
 from fourd_perception.nodes.perception_node import PerceptionNode
@@ -34,7 +34,7 @@ Pipeline = ActionPipeline | ImagePipeline
 
 
 @dataclass(frozen=True)
-class RecognizerParameters(AnswerParameters, PipelineConfig, InputParameters):
+class RecognizerParameters(AnswerParameters, PipelineConfig, NodeParameters):
     """Everything that the recognizer can be told."""
 
     video_text_model: str = param(

@@ -80,17 +80,19 @@ class Played:
     """What is played of a bag: its clouds, or depth images and their camera_info.
 
     frames, camera_info: topics; None with clouds. first_info: of the bag's first CameraInfo the
-    CDR, sent from the beginning, as by a driver that runs already.
+    CDR, sent from the beginning, as by a driver that runs already. transforms: topics.
     """
 
     frames: str = camera.POINTS
     camera_info: str | None = None
     first_info: bytes = b""
+    transforms: tuple[str, ...] = ()
 
     @property
     def topics(self) -> list[str]:
         """All of them."""
-        return [self.frames, *([self.camera_info] if self.camera_info else [])]
+        info = [self.camera_info] if self.camera_info else []
+        return [self.frames, *info, *self.transforms]
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,8 @@ class Steps:
 
 
 def _as_yaml(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_as_yaml, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -14,8 +14,8 @@ from visualization_msgs.msg import MarkerArray
 from fourd_perception.messages import results
 from fourd_perception.messages.colours import class_colours
 from fourd_perception.nodes import runner
-from fourd_perception.nodes.inputs import InputParameters
 from fourd_perception.nodes.loading import load_checkpoint
+from fourd_perception.nodes.looking import NodeParameters
 from fourd_perception.nodes.outputs import AnswerParameters, has_subscribers
 from fourd_perception.nodes.perception_node import PerceptionNode
 from fourd_perception.nodes.ros_parameters import usage
@@ -39,7 +39,7 @@ Pipeline = SegmentationPipeline | FrameActionPipeline
 
 
 @dataclass(frozen=True)
-class SegmenterParameters(AnswerParameters, SegmentationConfig, InputParameters):
+class SegmenterParameters(AnswerParameters, SegmentationConfig, NodeParameters):
     """Everything that the segmenter can be told."""
 
     action_model: str = param(

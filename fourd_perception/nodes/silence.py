@@ -7,6 +7,8 @@ from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.subscription import Subscription
 
 _SHOWN = 4
+_TRANSPORTS = {"compressed": "image_transport", "compressedDepth": "depth_image_transport"}
+"""Of images, and which parameter sets them."""
 
 
 def type_name(subscription: Subscription) -> str:
@@ -22,17 +24,17 @@ def why_silent(node: Node, subscription: Subscription) -> str:
     for publisher in publishers:
         if publisher.topic_type != wanted:
             return f"it carries {publisher.topic_type}, expected {wanted}: remap another topic"
-    for publisher in publishers:
-        fit, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
-        if fit == QoSCompatibility.ERROR:
-            return f"the QoS of {publisher.node_name} does not fit ({reason.strip()}): " + (
-                qos_remedy(topic)
-            )
+    unfit = misfit(node, subscription)
+    if unfit is not None:
+        return f"the QoS of {unfit}: {qos_remedy(topic)}"
     if publishers:
         return (
             f"{publishers[0].node_name} is there but nothing of it arrives: is it running? "
             "Messages over 0.5 MB need config/fastdds.xml on both sides"
         )
+    advice = _other_transport(node, topic)
+    if advice is not None:
+        return f"nobody publishes it, but {advice}"
     others = [
         name
         for name, types in node.get_topic_names_and_types()
@@ -45,6 +47,27 @@ def why_silent(node: Node, subscription: Subscription) -> str:
         f"nobody publishes it; {wanted} is on {', '.join(others[:_SHOWN])}{more}: "
         "remap to one of them"
     )
+
+
+def misfit(node: Node, subscription: Subscription) -> str | None:
+    """A publisher whose QoS the subscription cannot hear, and why; None if there is none."""
+    for publisher in node.get_publishers_info_by_topic(subscription.topic_name):
+        fit, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
+        if fit == QoSCompatibility.ERROR:
+            return f"{publisher.node_name} does not fit ({reason.strip()})"
+    return None
+
+
+def _other_transport(node: Node, topic: str) -> str | None:
+    """That the same images come in another transport than the one that is waited for."""
+    for transport, parameter in _TRANSPORTS.items():
+        plain = topic.removesuffix(f"/{transport}")
+        if plain != topic and _published_by_others(node, plain):
+            return f"{plain} is there: set {parameter} to raw"
+        below = f"{topic}/{transport}"
+        if _published_by_others(node, below):
+            return f"{below} is there: set {parameter} to {transport}"
+    return None
 
 
 def _published_by_others(node: Node, topic: str) -> bool:

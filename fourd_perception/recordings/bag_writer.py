@@ -139,7 +139,7 @@ def _write_messages(path: Path, recording: Recording, start: int, content: BagCo
             data = camera.TYPES.serialize_cdr(message, camera.MESSAGE_TYPES[topic])
             bag.write(connections[topic], stamp, data)
 
-        write(camera.TF_STATIC, start, camera.static_transform(start))
+        write(camera.TF_STATIC, start, camera.static_transforms(start, recording.viewpoint))
         bar = tqdm(
             recording.frames(),
             total=recording.frame_count,

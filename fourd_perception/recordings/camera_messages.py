@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_typestore
+from scipy.spatial.transform import Rotation
 
 from fourd_perception.messages import clouds
 from fourd_perception.recordings.recording import Intrinsics, RecordedFrame
@@ -18,6 +19,7 @@ DEPTH = "/camera/depth/image_raw"
 DEPTH_INFO = "/camera/depth/camera_info"
 COLOR = "/camera/color/image_raw"
 COLOR_INFO = "/camera/color/camera_info"
+TF = "/tf"
 TF_STATIC = "/tf_static"
 """Topics, named as the drivers of common cameras name them."""
 
@@ -32,6 +34,7 @@ MESSAGE_TYPES = {
 
 OPTICAL_FRAME = "camera_optical_frame"
 BODY_FRAME = "camera_link"
+ROOM_FRAME = "room"
 """Depth and colour are registered: one optical frame for both."""
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -132,21 +135,32 @@ def camera_info(camera: Intrinsics, stamp: int) -> Any:
     )
 
 
-def static_transform(stamp: int) -> Any:
-    """The TFMessage that places the optical frame in the camera's body."""
-    x, y, z, w = _OPTICAL_IN_BODY
+def static_transforms(stamp: int, viewpoint: NDArray[np.float64] | None = None) -> Any:
+    """The TFMessage that places the optical frame in the camera's body, and, where the viewpoint
+    is known (as in Recording), the body in the room."""
+    placed = [_placed(stamp, BODY_FRAME, OPTICAL_FRAME, np.zeros(3), np.array(_OPTICAL_IN_BODY))]
+    if viewpoint is not None:
+        turn = Rotation.from_matrix(viewpoint[:, :3]) * Rotation.from_quat(_OPTICAL_IN_BODY).inv()
+        placed.append(_placed(stamp, ROOM_FRAME, BODY_FRAME, viewpoint[:, 3], turn.as_quat()))
+    return make(MESSAGE_TYPES[TF_STATIC], transforms=placed)
+
+
+def _placed(
+    stamp: int, parent: str, child: str, place: NDArray[np.float64], turn: NDArray[np.float64]
+) -> Any:
+    x, y, z = place.tolist()
+    qx, qy, qz, qw = turn.tolist()
     transform = make(
         "geometry_msgs/msg/Transform",
-        translation=make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.0),
-        rotation=make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w),
+        translation=make("geometry_msgs/msg/Vector3", x=x, y=y, z=z),
+        rotation=make("geometry_msgs/msg/Quaternion", x=qx, y=qy, z=qz, w=qw),
     )
-    placed = make(
+    return make(
         "geometry_msgs/msg/TransformStamped",
-        header=header(stamp, BODY_FRAME),
-        child_frame_id=OPTICAL_FRAME,
+        header=header(stamp, parent),
+        child_frame_id=child,
         transform=transform,
     )
-    return make(MESSAGE_TYPES[TF_STATIC], transforms=[placed])
 
 
 def _image(pixels: NDArray[Any], encoding: str, stamp: int) -> Any:

@@ -79,6 +79,8 @@ class Recording:
 
     rate: frames a second. classes: the action names that may occur in `truth`, which is ordered.
     point_classes: the names behind RecordedFrame.labels; empty where points have no truth.
+    viewpoint: (3, 4) float64: takes the optical frame into a room's, whose z is up, with its floor
+    at 0; metres; None where it is not known.
     """
 
     name: str
@@ -89,3 +91,4 @@ class Recording:
     frame_count: int
     frames: Callable[[], Iterator[RecordedFrame]]
     point_classes: tuple[str, ...] = ()
+    viewpoint: NDArray[np.float64] | None = None

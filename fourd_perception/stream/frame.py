@@ -26,7 +26,8 @@ class Frame:
     stamp: nanoseconds, the sensor's own header stamp. frame_id: the cloud's.
     points: (N, 3) float32, metres, in the cloud's own order, NaN where there is no return.
     image: (H, W, 3) uint8 RGB, or None. rows: of an organised cloud, each of N / rows points; 1 of
-    one that is not.
+    one that is not. shown: (N,) bool, the points that models are shown; None: all. begins: why a
+    window must not hold this frame together with those before it; empty: it may.
     """
 
     stamp: int
@@ -34,3 +35,10 @@ class Frame:
     points: NDArray[np.float32]
     image: NDArray[np.uint8] | None = None
     rows: int = 1
+    shown: NDArray[np.bool_] | None = None
+    begins: str = ""
+
+    @property
+    def visible(self) -> NDArray[np.float32]:
+        """(M, 3) float32: the points that models are shown."""
+        return self.points if self.shown is None else self.points[self.shown]

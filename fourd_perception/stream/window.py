@@ -53,7 +53,8 @@ class SlidingWindow:
     the duration that the model knows, and a few lost frames leave the others where they belong.
     A moment shortly after a frame does not wait for the next one, if that is expected to be
     further away (by the shortest of the last intervals).
-    A jump back in time, or a gap of more than four periods and half a second, empties the window.
+    A jump back in time, or a gap of more than four periods and half a second, empties the window,
+    and so does a frame that says that something new begins with it.
     """
 
     def __init__(
@@ -104,17 +105,20 @@ class SlidingWindow:
         """Take one frame; give a clip if this frame completes one (the newest of several)."""
         if self._last is not None:
             interval = frame.stamp - self._last.stamp
-            if -LATE <= interval <= 0:
+            if -LATE <= interval <= 0 and not frame.begins:
                 self.ignored += 1
                 return None
             longest = max(_MAX_GAP_PERIODS * self.clip.period, SECOND // 2)
-            if interval < 0:
-                self._intervals.clear()
-                self.reset(f"time jumped back by {-interval / SECOND:.3f} s")
-            else:
+            if interval > 0:
                 self._intervals.append(interval)
-                if interval > longest:
-                    self.reset(f"no frame for {interval / SECOND:.3f} s")
+            else:
+                self._intervals.clear()
+            if frame.begins:
+                self.reset(frame.begins)
+            elif interval < 0:
+                self.reset(f"time jumped back by {-interval / SECOND:.3f} s")
+            elif interval > longest:
+                self.reset(f"no frame for {interval / SECOND:.3f} s")
         clip = self._decide(frame)
         self._last = frame
         return clip

@@ -202,3 +202,15 @@ def _far_side_of_edge(
     edge[:, 1:] |= right > jump
     edge[:, :-1] |= right < -jump
     return edge
+
+
+def grain(colour: NDArray[np.uint8], most: int, random: np.random.Generator) -> NDArray[np.uint8]:
+    """Noise of brightness, the same in the three channels.
+
+    colour: (H, W, 3) uint8, MOST_COLOUR_NOISE away from 0 and 255. most: steps up or down.
+    """
+    if most == 0:
+        return colour
+    # Colours keep MOST_COLOUR_NOISE away from 0 and 255: nothing wraps around.
+    noise = random.integers(0, 2 * most, colour.shape[:2], np.uint8, endpoint=True)
+    return colour - np.uint8(most) + noise[..., None]

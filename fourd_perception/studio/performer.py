@@ -15,7 +15,8 @@ PROPS = ("cup", "ball", "parcel", *BOXES)
 PARCEL_HALF_HEIGHT = 0.12
 _GRIP = {"cup": 0.05, "ball": 0.06, "parcel": 0.07, **dict.fromkeys(BOXES, 0.11)}
 """Metres that an object lies in front of the middle of the hand."""
-_HIDDEN = np.array([0.0, 0.0, -100.0])
+HIDDEN = np.array([0.0, 0.0, -100.0])
+"""Where a body's part is that is not there."""
 _FLAT = (0.7071067811865476, 0.7071067811865476, 0.0, 0.0)
 """A capsule's z axis along -y."""
 
@@ -214,7 +215,7 @@ def place(body: Body, pose: Pose, prop: Prop | None = None) -> Placement:
         placed |= _leg(body, pose, side, pelvis + sockets[side], ankles[side])
     placed |= _upper_body(body, pose, pelvis, hips, turn)
     for name in PROPS:
-        placed[name] = (_HIDDEN, np.eye(3))
+        placed[name] = (HIDDEN, np.eye(3))
     if prop is not None:
         placed[prop.name] = _prop(body, prop, placed, turn)
     return placed

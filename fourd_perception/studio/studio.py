@@ -28,11 +28,13 @@ from fourd_perception.studio.camera import (
     RayCamera,
     SensorConfig,
     Viewpoint,
+    grain,
     look_at,
     pinhole,
     sense,
 )
-from fourd_perception.studio.performer import Body, Prop, draw_body, draw_person, place
+from fourd_perception.studio.passer_by import PREFIX, PasserBy
+from fourd_perception.studio.performer import HIDDEN, Body, Prop, draw_body, draw_person, place
 from fourd_perception.studio.pose import Array, Pose, blend
 from fourd_perception.studio.room import draw_room
 from fourd_perception.studio.shapes import (
@@ -70,6 +72,10 @@ class StudioConfig:
     )
     rate: float = param(30.0, "frames a second", unit="Hz", at_least=0.1, at_most=1000)
     room: bool = param(True, "a furnished room; else the person alone, and no return elsewhere")
+    empty_seconds: float = param(
+        0.0, "the room is empty for so long before the person is there", unit="s", at_least=0.0
+    )
+    passer_by: bool = param(False, "somebody else walks to and fro behind the person")
     noise: bool = param(True, "a real sensor's faults; else what is there is measured")
     sensor: SensorConfig = field(default_factory=SensorConfig)
     seconds_least: float = param(3.0, "shortest action", unit="s", at_least=0.5)
@@ -104,9 +110,10 @@ def perform(
 ) -> Recording:
     """A recording of `actions` in order; None: all of CLASSES once, in an order by seed.
 
-    The intervals of its truth lie back to back. An action starts with a transition of TRANSITION
-    seconds out of the one before, which is part of its interval. Stamps start at 0. Frames are
-    rendered as they are asked for; the same seed and configuration give the same bits.
+    The intervals of its truth lie back to back, after `empty_seconds`. An action starts with a
+    transition of TRANSITION seconds out of the one before, which is part of its interval. Stamps
+    start at 0. Frames are rendered as they are asked for; the same seed and configuration give the
+    same bits.
     Raises ConfigError on an action that is neither in CLASSES nor in BOX_CLASSES.
     """
     config = config or StudioConfig()
@@ -114,10 +121,14 @@ def perform(
     names = _checked(random.permutation(CLASSES).tolist() if actions is None else actions)
     seconds = random.uniform(config.seconds_least, config.seconds_most, len(names))
     counts = [max(1, round(one * config.rate)) for one in seconds.tolist()]
-    borders = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+    empty = round(config.empty_seconds * config.rate)
+    borders = empty + np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
 
     def frames() -> Iterator[RecordedFrame]:
         scene = Scene(seed, config)
+        for number in range(empty):
+            stamp = _stamp(number, config.rate)
+            yield scene.render(None, None, stamp, (seed, _Stream.SENSOR, stamp))
         before: tuple[Performance, float] | None = None
         for index, name in enumerate(names):
             performance = scene.performance(name, index)
@@ -128,6 +139,7 @@ def perform(
                 yield scene.render(pose, prop, stamp, (seed, _Stream.SENSOR, stamp))
             before = performance, counts[index] / config.rate
 
+    _, _, view = _draw_setting(seed, config)
     truth = tuple(
         Interval(_stamp(start, config.rate), _stamp(end, config.rate), name)
         for start, end, name in zip(borders[:-1].tolist(), borders[1:].tolist(), names)
@@ -141,6 +153,7 @@ def perform(
         frame_count=int(borders[-1]),
         frames=frames,
         point_classes=POINT_CLASSES,
+        viewpoint=np.column_stack((view.rotation, view.position)),
     )
 
 
@@ -172,7 +185,7 @@ def clip(
 class _Stream:
     """Each kind of chance has its own stream of numbers, so that one does not move the others."""
 
-    BODY, CLOTHES, VIEW, ROOM, PLAN, PERFORMANCE, SENSOR, LIGHT, BOXES = range(9)
+    BODY, CLOTHES, VIEW, ROOM, PLAN, PERFORMANCE, SENSOR, LIGHT, BOXES, PASSER = range(10)
 
 
 def _checked(actions: Sequence[str]) -> list[str]:
@@ -228,20 +241,21 @@ class Scene:
     def __init__(self, seed: int, config: StudioConfig | None = None) -> None:
         self.config = config = config or StudioConfig()
         self._seed = seed
-        self.body = draw_body(self._random(_Stream.BODY))
-        view = self._random(_Stream.VIEW)
-        self._facing = float(np.radians(view.uniform(-config.facing, config.facing)))
-        self.viewpoint = draw_viewpoint(self.body, config, view)
+        self.body, self._facing, self.viewpoint = _draw_setting(seed, config)
         shapes = draw_person(self.body, self._random(_Stream.CLOTHES))
         shapes += draw_boxes(self._random(_Stream.BOXES))
         if config.room:
             shapes += draw_room(
                 self.body, self._facing, self.viewpoint.position, self._random(_Stream.ROOM)
             )
+        self._passer_by = PasserBy(self._random(_Stream.PASSER)) if config.passer_by else None
+        if self._passer_by is not None:
+            shapes += self._passer_by.shapes
         self._model = build(shapes)
         self._data = mujoco.MjData(self._model.mujoco)
         # Nothing was hit where a geom is -1, which is the last.
         self._labels = np.append(self._model.classes, np.uint16(UNLABELLED))
+        self._others = np.array([*(PREFIX in one.body for one in self._model.shapes), False])
         self._palette = Palette(self._model.shapes)
         self._light = _light(self._random(_Stream.LIGHT))
         self._person = np.flatnonzero(self._model.mujoco.geom_group == PERSON_GROUP)
@@ -257,27 +271,31 @@ class Scene:
         return Performance(action, self.body, random)
 
     def render(
-        self, pose: Pose, prop: Prop | None, stamp: int, noise: tuple[int, ...]
+        self, pose: Pose | None, prop: Prop | None, stamp: int, noise: tuple[int, ...]
     ) -> RecordedFrame:
-        """The camera's frame of a pose. noise: the seed of the sensor's faults."""
-        self._place(pose, prop)
+        """The camera's frame of a pose, or of the empty room. noise: the seed of its faults."""
+        self._place(pose, prop, stamp)
         view = self._background.copy()
         centres = self._data.geom_xpos[self._person]
         shown = centres[:, 2] > -50.0
-        window = self.camera.window(
-            centres[shown], self._model.mujoco.geom_rbound[self._person][shown]
-        )
+        radii = self._model.mujoco.geom_rbound[self._person][shown]
+        window = self.camera.window(centres[shown], radii) if shown.any() else None
         if window is not None:
             self._cast(view, PERSON_GROUP, window)
         return self._frame(view, prop, stamp, np.random.default_rng(noise))
 
-    def _place(self, pose: Pose, prop: Prop | None) -> None:
+    def _place(self, pose: Pose | None, prop: Prop | None, stamp: int) -> None:
         c, s = np.cos(self._facing), np.sin(self._facing)
         world = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-        for name, (position, rotation) in place(self.body, pose, prop).items():
+        self._data.mocap_pos[:] = HIDDEN
+        own = place(self.body, pose, prop) if pose is not None else {}
+        placed = {name: (world @ spot, world @ turn) for name, (spot, turn) in own.items()}
+        if self._passer_by is not None and own:
+            placed |= self._passer_by.at(stamp / SECOND)
+        for name, (position, rotation) in placed.items():
             index = self._model.bodies[name]
-            self._data.mocap_pos[index] = world @ position
-            mujoco.mju_mat2Quat(self._data.mocap_quat[index], (world @ rotation).ravel())
+            self._data.mocap_pos[index] = position
+            mujoco.mju_mat2Quat(self._data.mocap_quat[index], rotation.ravel())
         mujoco.mj_kinematics(self._model.mujoco, self._data)
 
     def _empty_room(self) -> _View:
@@ -336,9 +354,9 @@ class Scene:
         labels = self._labels[view.geoms]
         labels[depth <= 0] = UNLABELLED
         held = prop is not None and prop.place is None
-        foreground = labels < _HANDLED + held
+        foreground = (labels < _HANDLED + held) & ~self._others[view.geoms]
         return RecordedFrame(
-            stamp, depth, foreground, _grain(view.colour, sensor.colour_noise, random), labels
+            stamp, depth, foreground, grain(view.colour, sensor.colour_noise, random), labels
         )
 
 
@@ -353,6 +371,13 @@ class _View:
 
     def copy(self) -> _View:
         return _View(self.depth.copy(), self.geoms.copy(), self.facing.copy(), self.colour.copy())
+
+
+def _draw_setting(seed: int, config: StudioConfig) -> tuple[Body, float, Viewpoint]:
+    """Who it is, where they look to (radians), and from where they are seen."""
+    body, random = draw_body(_generator(seed, _Stream.BODY)), _generator(seed, _Stream.VIEW)
+    facing = float(np.radians(random.uniform(-config.facing, config.facing)))
+    return body, facing, draw_viewpoint(body, config, random)
 
 
 def draw_viewpoint(body: Body, config: StudioConfig, random: np.random.Generator) -> Viewpoint:
@@ -387,12 +412,3 @@ def _light(random: np.random.Generator) -> NDArray[np.float32]:
     return np.array(
         [np.cos(angle) * np.cos(high), np.sin(angle) * np.cos(high), np.sin(high)], np.float32
     )
-
-
-def _grain(colour: NDArray[np.uint8], most: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """Noise of brightness, the same in the three channels."""
-    if most == 0:
-        return colour
-    # Colours keep MOST_COLOUR_NOISE away from 0 and 255: nothing wraps around.
-    noise = random.integers(0, 2 * most, colour.shape[:2], np.uint8, endpoint=True)
-    return colour - np.uint8(most) + noise[..., None]

@@ -32,6 +32,7 @@ from fourd_perception.parameters import ConfigError, Entry, check, entries, rang
 from fourd_perception.pipeline import SegmentationConfig
 from fourd_perception.stream.frame import SECOND
 from fourd_perception.tools.arguments import counting, positive
+from fourd_perception.tools.look_options import add_look_options, given_look, look_config
 from fourd_perception.whole_file import written
 
 _SETTINGS = {entry.name: entry for entry in entries(SegmentationConfig)
@@ -80,7 +81,7 @@ def run(live: Live | None) -> int:
     notes = read_labels(arguments.labels).strangers(bags) if arguments.labels else []
     source = BagSource(arguments.points, arguments.depth, arguments.camera_info, arguments.image)
     out: Path = arguments.out
-    settings = _settings(arguments, card)
+    settings, look = _settings(arguments, card), look_config(arguments)
     jobs = [
         BagJob(
             bag,
@@ -91,6 +92,7 @@ def run(live: Live | None) -> int:
             settings,
             _copy_of(bag, out) if arguments.write_bag and model is models[0] else None,
             max(1, _PICTURES // len(bags)) if model is models[0] else 0,
+            look,
         )
         for model in models
         for bag in bags
@@ -107,7 +109,8 @@ def run(live: Live | None) -> int:
         results = [_with_live(one, of_bag[one.path], live, arguments) for one in results]
     if results:
         notes = [*notes, *(f"not evaluated: {one.reason}" for one in failed.values())]
-        summary = _write(out, models, card, settings, results, against, notes)
+        facts = _facts(models, card, settings, given_look(arguments), results)
+        summary = _write(out, card, facts, results, against, notes)
         print(_last_screen(results, notes, out / "report.html"), file=say)
         if arguments.json:
             print(json.dumps(summary))
@@ -131,16 +134,14 @@ def _with_live(
 
 def _write(
     out: Path,
-    models: Sequence[Path],
     card: ModelCard,
-    settings: Mapping[str, float],
+    facts: Mapping[str, str],
     results: Sequence[BagResult],
     against: Sequence[BagResult],
     notes: Sequence[str],
 ) -> dict[str, object]:
     """Report, figures and predictions; what report.json says."""
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    facts = _facts(models, card, settings, results)
     title = f"{card.name} on {results[0].name}"
     if len(results) > 1:
         title = f"{card.name} on {len(results)} bags"
@@ -158,6 +159,7 @@ def _facts(
     models: Sequence[Path],
     card: ModelCard,
     settings: Mapping[str, float],
+    look: Mapping[str, Any],
     results: Sequence[BagResult],
 ) -> dict[str, str]:
     period = SECOND / card.clip.period
@@ -174,6 +176,8 @@ def _facts(
     }
     if settings:
         facts["settings"] = ", ".join(f"{name} {value:g}" for name, value in settings.items())
+    if look:
+        facts["where to look"] = ", ".join(f"{name} {value}" for name, value in look.items())
     if len(models) > 1:
         facts["against"] = str(models[1])
     return facts
@@ -287,6 +291,7 @@ def _parser() -> argparse.ArgumentParser:
         "pace, 0.5 is half (default 1), or 'wait': no faster than the node answers",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print report.json at the end")
+    add_look_options(parser)
     return parser
 
 

@@ -37,10 +37,16 @@ def main() -> int:
     if seed is None:
         seed = studio_seeds.DEMO if arguments.studio else 0
     if arguments.studio:
-        recording = studio_recording(seed, arguments.seconds, arguments.actions)
+        recording = studio_recording(
+            seed, arguments.seconds, arguments.actions,
+            empty_seconds=arguments.empty_seconds or 0.0, passer_by=arguments.passer_by,
+        )  # fmt: skip
     else:
-        if arguments.actions or arguments.whole_room:
-            raise InputError("--actions and --whole-room need --studio: MSR-Action3D has no room")
+        only_studio = ("actions", "whole_room", "empty_seconds", "passer_by")
+        given = [name for name in only_studio if getattr(arguments, name)]
+        if given:
+            option = given[0].replace("_", "-")
+            raise InputError(f"--{option} needs --studio: MSR-Action3D has no room")
         subjects = _numbers(arguments.subjects)
         recording = msr_recording(arguments.msr, seed, arguments.seconds, subjects)
     summary = write_bag(
@@ -61,17 +67,24 @@ def main() -> int:
 
 
 def studio_recording(
-    seed: int, seconds: float, actions: Sequence[str] | None = None, *, rate: float = 30.0
+    seed: int,
+    seconds: float,
+    actions: Sequence[str] | None = None,
+    *,
+    rate: float = 30.0,
+    empty_seconds: float = 0.0,
+    passer_by: bool = False,
 ) -> Recording:
     """Somebody performs `actions`, or, where none are given, all of them by turns for `seconds`.
 
-    Raises InputError on an unknown action, or where the studio's renderer is not installed.
+    empty_seconds, passer_by: as in StudioConfig. Raises InputError on an unknown action, or where
+    the studio's renderer is not installed.
     """
     try:
         from fourd_perception import studio
     except ImportError as error:
         raise InputError(f"the studio needs MuJoCo ({error}): pip install mujoco") from None
-    config = studio.StudioConfig(rate=rate)
+    config = studio.StudioConfig(rate=rate, empty_seconds=empty_seconds, passer_by=passer_by)
     if actions:
         return studio.perform(seed, actions, config)
     count = max(1, round(seconds * 2 / (config.seconds_least + config.seconds_most)))
@@ -149,6 +162,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--labels", action="store_true",
         help="studio: a field `label` in the clouds, and point_classes.csv beside truth.csv",
+    )  # fmt: skip
+    parser.add_argument(
+        "--empty-seconds", type=positive, metavar="S",
+        help="studio: the room is empty for so long before the person is there",
+    )  # fmt: skip
+    parser.add_argument(
+        "--passer-by", action="store_true",
+        help="studio: somebody else walks to and fro behind the person",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="overwrite a bag that is there")
     parser.add_argument("--json", action="store_true", help="say what was written as JSON")

@@ -76,3 +76,14 @@ def write(path: Path, messages: Sequence[Recorded]) -> Path:
 
 def clouds(path: Path, count: int = 60) -> Path:
     return write(path, [cloud(number) for number in range(count)])
+
+
+def ride(topic: str, number: int, x: float) -> Recorded:
+    """Where the optical frame is in the camera's body at a cloud: turned by nothing, at `x`."""
+    time = START + number * PERIOD
+    message = camera.static_transforms(time)
+    moved = message.transforms[0].transform
+    moved.translation.x = x
+    moved.rotation.x = moved.rotation.y = moved.rotation.z = 0.0
+    moved.rotation.w = 1.0
+    return Recorded(topic, camera.MESSAGE_TYPES[camera.TF_STATIC], time, message)

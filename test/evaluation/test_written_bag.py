@@ -135,7 +135,8 @@ def test_the_definitions_are_those_of_vision_msgs() -> None:
     for kind, text in DEFINITIONS.items():
         types.register(get_types_from_msg(text, kind))
     hashes = dict(line.split() for line in (ROOT / "ros/type_hashes.txt").read_text().splitlines())
-    assert {kind: types.hash_rihs01(kind) for kind in DEFINITIONS} == hashes
+    ours = {kind: one for kind, one in hashes.items() if kind.startswith("vision_msgs/")}
+    assert {kind: types.hash_rihs01(kind) for kind in DEFINITIONS} == ours
 
 
 def test_nothing_is_left_half_written(tmp_path: Path) -> None:

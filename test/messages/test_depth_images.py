@@ -135,6 +135,27 @@ def test_binning_and_region_of_interest(d: list[float]) -> None:
         assert project(point, camera.k, d) == pytest.approx((4 + 2 * column, 3 + 3 * row), abs=1e-4)
 
 
+def test_opencv_sees_the_same_rays() -> None:
+    cv2 = pytest.importorskip("cv2")
+    random = np.random.default_rng(0)
+    tight = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 300, 1e-13)
+    for _ in range(20):
+        d = random.uniform(-0.1, 0.1, random.choice([4, 5, 8]))
+        d[2:4] *= 0.05
+        model = "rational_polynomial" if len(d) == 8 else "plumb_bob"
+        left, top, column, row = random.integers(1, 5, 4).tolist()
+        roi = SimpleNamespace(x_offset=left, y_offset=top, width=5 * column, height=4 * row)
+        camera = info(
+            d=d, k=[100.0, 0, 9.0, 0, 110.0, 8.0, 0, 0, 1], roi=roi, distortion_model=model,
+            binning_x=column, binning_y=row,
+        )  # fmt: skip
+        pixels = [[(left + x * column, top + y * row)] for y in range(4) for x in range(5)]
+        k = np.array(camera.k).reshape(3, 3)
+        seen = cv2.undistortPoints(np.array(pixels, float), k, d, None, None, None, tight)
+        rays = DepthCamera.from_message(camera).rays().reshape(-1, 3)
+        np.testing.assert_allclose(rays[:, :2], seen[:, 0], atol=1e-6)
+
+
 def test_a_rectified_image_has_p_and_no_distortion() -> None:
     points = DepthReader(rectified=True).points(image(depths()), info(d=[0.3, 0, 0, 0, 0]))
     assert_return(points, depths(), [20.0, 0, 8.0, 0, 21.0, 6.0, 0, 0, 1], [])

@@ -7,6 +7,7 @@ import rclpy
 from node_bench import FRAMES, PERIOD, START, cloud, stream
 from rclpy.context import Context
 from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 
 from fourd_perception.stream.frame import SECOND
@@ -72,6 +73,27 @@ def test_a_qos_that_does_not_fit_is_explained(make_bench):
     bench.until(lambda: any("does not fit" in one.message for one in bench.reports))
     (report,) = [one for one in bench.reports if "does not fit" in one.message][:1]
     assert "durability" in report.message and "volatile" in report.message
+
+
+def test_a_qos_that_does_not_fit_is_told_until_its_publisher_is_gone(make_bench, monkeypatch):
+    monkeypatch.setattr("fourd_perception.nodes.inputs._GRAPH_SETTLES", 0.5)
+    bench = make_bench(**{"qos_overrides__/points.subscription.reliability": "reliable"})
+    bench.activate()
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+    def told() -> bool:
+        report, _ = bench.report()
+        return "a publisher's reliability does not fit ours" in report.message
+
+    for _ in range(2):  # a driver that is restarted, again and again
+        other = bench.probe.create_publisher(PointCloud2, "points", best_effort)
+        bench.until(told)
+        bench.report()
+        assert told()
+        bench.probe.destroy_publisher(other)
+        bench.until(lambda: not told())
+    bench.send(*stream(FRAMES))
+    bench.answered(1)
 
 
 def test_health_is_reported_before_it_is_configured(make_bench):

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
 import bag_cases as cases
 
 from fourd_perception.nodes import evaluate_bag
+from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.stream.window import ClipConfig
 from fourd_perception.tools import evaluate_bag as tool
 
@@ -50,6 +51,26 @@ def test_live_and_offline_say_the_same(kind, options, record, tmp_path, monkeypa
     assert live["score_difference"] < 1e-6
     assert f"the same {live['live']} answers" in printed.err
     assert "the same" in (tmp_path / "out/evaluate_bag/report.html").read_text()
+
+
+def test_live_and_offline_look_at_the_same_place(tmp_path, monkeypatch, capsys):
+    """A box in a frame that the camera rides through, by transforms that come with the clouds."""
+    pytest.importorskip("tf2_msgs.msg", reason="ROS 2 without tf2_msgs")
+    monkeypatch.chdir(tmp_path)
+    model = small_model.save(tmp_path / "model.safetensors", clip=CLIP)
+    messages = [cases.cloud(number) for number in range(40)]
+    messages += [cases.ride(camera.TF, number, 0.01 * number) for number in range(40)]
+    cases.write(tmp_path / "bag", sorted(messages, key=lambda one: one.time))
+    box = ["--crop-box", "-0.5", "-0.6", "0.5", "0.8", "0.5", "3", "--crop-frame", "camera_link"]
+    monkeypatch.setattr(
+        "sys.argv",
+        ["evaluate_bag", "bag", "--model", str(model), "--live", "0.3", "--json", *box],
+    )
+    assert evaluate_bag.main() == 0
+    live = json.loads(capsys.readouterr().out)["bags"]["bag"]["live"]
+    assert live["live"] == live["offline"] > 5
+    assert (live["lost"], live["changed"], live["strange"]) == (0, 0, 0)
+    assert live["score_difference"] < 1e-6
 
 
 def test_a_node_that_does_not_start_is_told_with_its_last_words(tmp_path, monkeypatch, capsys):

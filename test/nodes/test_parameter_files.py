@@ -27,11 +27,8 @@ def test_the_file_has_every_parameter_with_its_default_and_description(
     text = (CONFIG / f"{name}.yaml").read_text(encoding="utf-8")
     given = yaml.safe_load(text)[f"/**/{name}"]["ros__parameters"]
     known = list(entries(parameters))
-    plain = {
-        entry.name: list(entry.default) if isinstance(entry.default, tuple) else entry.default
-        for entry in known
-    }
-    assert given == plain
+    listed = {name: tuple(one) if isinstance(one, list) else one for name, one in given.items()}
+    assert listed == {entry.name: entry.default for entry in known}
     for entry in known:
         assert f"    # {entry.parameter.description}" in text
 

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+from node_bench import stream
 
 START = ("from fourd_perception.nodes.recognizer import main; main()",)
 BUSY = (
@@ -15,6 +17,21 @@ BUSY = (
     "from fourd_perception.nodes import recognizer",
     "def load(self, parameters): print('loading', flush=True); time.sleep(60)",
     "recognizer.Recognizer._load = load",
+    "recognizer.main()",
+)
+INFERRING = (
+    "import time",
+    "from fourd_perception.nodes import recognizer",
+    "from fourd_perception.stream.window import Clip",
+    "class Slow(recognizer.Recognizer):",
+    "    def _activate(self):",
+    "        super()._activate()",
+    "        self._lanes[0].worker.offer((Clip(()), 0.0))",
+    "    def _infer(self, pipeline, clip):",
+    "        print('inferring', flush=True)",
+    "        time.sleep(1.0)",
+    "        while True: sum(range(1000))  # and for ever, without letting go of the interpreter",
+    "recognizer.Recognizer = Slow",
     "recognizer.main()",
 )
 HOW = "give parameters as -p NAME:=VALUE after --ros-args"
@@ -70,6 +87,42 @@ def test_a_signal_ends_a_node_that_is_busy():
     finally:
         process.kill()
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("later", [0.0, 1.5])
+def test_a_signal_ends_a_node_in_the_middle_of_an_inference(model, number, later):
+    process = start(INFERRING, "-p", f"model:={model}", "-p", "autostart:=true")
+    try:
+        wait_for(process, "inferring")
+        time.sleep(later)  # the first second is slept through, what is after it is computed
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=SOON)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in rest
+
+
+def test_the_successor_of_a_killed_node_answers(make_bench, model):
+    """DDS takes the dead one for alive for many seconds; nobody is to wait for it."""
+    arguments = ("-p", f"model:={model}", "-p", "autostart:=true", "-p", "stride:=1")
+    bench = make_bench()  # for its probe; its own node stays unconfigured
+    bench.subscribe()
+    for _ in range(2):
+        process = start(START, *arguments)
+        try:
+            wait_for(process, "active, listening on /points")
+            heard, clouds = len(bench.answers), iter(stream(10_000))
+
+            def answered(heard=heard, clouds=clouds) -> bool:
+                bench.points.publish(next(clouds))
+                return len(bench.answers) > heard
+
+            bench.until(answered)
+        finally:
+            process.kill()  # and no farewell
+            process.communicate()
 
 
 @pytest.mark.parametrize(

@@ -211,3 +211,39 @@ def test_the_command_refuses_an_unknown_action(tmp_path) -> None:
     assert done.returncode == 2
     assert "unknown action 'dance'" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_room_is_empty_first_and_its_background_is_the_persons_later() -> None:
+    config = dataclasses.replace(CLEAN, empty_seconds=1.0)
+    recording = perform(3, ["wave_hand"], config)
+    frames = list(recording.frames())
+    before = round(config.rate)
+    assert len(frames) == recording.frame_count
+    assert recording.truth[0].start == SECOND == frames[before].stamp
+    assert not any(frame.foreground.any() for frame in frames[:before])
+    for frame in frames[before:]:
+        assert frame.foreground.sum() > 90
+        hidden = frame.foreground | (frame.labels == POINT_CLASSES.index("handled_object"))
+        np.testing.assert_array_equal(frame.depth[~hidden], frames[0].depth[~hidden])
+
+
+def test_a_passer_by_walks_behind_the_person_and_is_no_foreground() -> None:
+    configs = [dataclasses.replace(CLEAN, passer_by=one) for one in (False, True)]
+    alone, both = (list(perform(3, ["idle"], one).frames()) for one in configs)
+    scene, places = Scene(3, configs[1]), []
+    for one, other in zip(alone, both):
+        np.testing.assert_array_equal(one.foreground, other.foreground)
+        np.testing.assert_array_equal(one.depth[one.foreground], other.depth[one.foreground])
+        walker = np.isin(other.labels, PERSON) & ~other.foreground
+        assert (other.depth <= one.depth)[walker].all()
+        if walker.sum() > 90:
+            points = world_points(other, scene)[walker]
+            assert -1.5 < points[:, 0].mean() < -0.6 and points[:, 2].min() > -0.02
+            places.append(points[:, 1].mean())
+    assert len(places) > len(both) // 3 and max(places) - min(places) > 0.8
+
+
+def test_a_recording_says_where_the_camera_stands() -> None:
+    recording, scene = perform(6, ["idle"], CLEAN), Scene(6, CLEAN)
+    np.testing.assert_array_equal(recording.viewpoint[:, :3], scene.viewpoint.rotation)
+    np.testing.assert_array_equal(recording.viewpoint[:, 3], scene.viewpoint.position)

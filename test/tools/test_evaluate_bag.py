@@ -379,3 +379,32 @@ def test_a_model_that_is_not_there(run, tmp_path: Path) -> None:
     cases.clouds(tmp_path / "bag")
     code, _, err = run("bag", "--model", "none.safetensors")
     assert code == 2 and "none.safetensors" in err and not (tmp_path / "out").exists()
+
+
+def test_where_to_look_is_said_by_options_of_the_nodes_names(run, model: Path) -> None:
+    cases.clouds(Path("kitchen"))
+    code, out, err = run(
+        "kitchen", "--model", model, "--background-seconds", "0.5", "--person", "nearest",
+        "--crop-box", -2, -2, 0, 2, 2, 9,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "17 frames left out: while the background is learnt: the first 0.5 s" in out
+    summary = json.loads(Path("out/evaluate_bag/report.json").read_text())
+    assert summary["facts"]["where to look"] == (
+        "crop_box [-2.0, -2.0, 0.0, 2.0, 2.0, 9.0], background_seconds 0.5, person nearest"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--crop-box 0 0 0 1 1 -1", "where to look: crop_box: the smallest corner [0.0, 0.0, 0.0]"),
+        ("--crop-box 0 0 0 1 1 nan", "crop_box[5]: expected a finite number, got nan"),
+        ("--person next", "person: expected one of all, nearest, largest; got 'next'; did you"),
+        ("--crop-frame base --crop-box 0 0 0 1 1 1", "kitchen: 60 frames left out: no transform"),
+    ],
+)
+def test_where_nobody_can_look_is_one_clear_line(run, model: Path, options: str, said: str) -> None:
+    cases.clouds(Path("kitchen"))
+    code, _, err = run("kitchen", "--model", model, *options.split())
+    assert code == 2 and said in err and err.count("\n") == 1

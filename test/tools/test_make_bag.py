@@ -12,6 +12,9 @@ from rosbags.rosbag2 import Reader
 
 from fourd_perception.checkpoint import read_card
 from fourd_perception.errors import InputError
+from fourd_perception.looking.transforms import TransformBuffer
+from fourd_perception.messages import clouds
+from fourd_perception.messages.transforms import put_message
 from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings import studio_seeds
 from fourd_perception.recordings.bag_reader import read_messages
@@ -81,7 +84,7 @@ def test_the_studio_shows_nobody_whom_the_shipped_model_knows(
 ) -> None:
     seeds = []
 
-    def note(seed: int, *_: object) -> None:
+    def note(seed: int, *_: object, **__: object) -> None:
         seeds.append(seed)
         raise InputError("that is all")
 
@@ -116,7 +119,7 @@ def test_seconds_give_every_action_its_turn() -> None:
         (("--msr", "{msr}", "--subjects", "six"), "--subjects: expected such as 6-10"),
         (("--msr", "{msr}", "--subjects", "1,9-7"), "--subjects: nobody is in '9-7'"),
         (("--msr", "{msr}", "--topics", "color"), "msr_action3d has no colour"),
-        (("--msr", "{msr}", "--whole-room"), "need --studio"),
+        (("--msr", "{msr}", "--whole-room"), "--whole-room needs --studio"),
         (("--msr", "{msr}", "--topics", "points,lidar"), "expected some of points, depth, color"),
         (("--studio", "--actions", "levitate"), "unknown action 'levitate'"),
     ],
@@ -147,3 +150,32 @@ def test_a_bag_that_is_there_is_kept(run, msr: Path, tmp_path: Path) -> None:
     code, _, err = run(tmp_path / "bag", "--msr", msr)
     assert code == 2 and "is there already" in err
     assert run(tmp_path / "bag", "--msr", msr, "--force")[0] == 0
+
+
+def test_a_studio_bag_can_begin_empty_and_says_where_its_camera_stands(run, tmp_path: Path) -> None:
+    """The person stands at the room's origin, before the camera, on the floor."""
+    pytest.importorskip("mujoco")
+    code, _, err = run(
+        tmp_path / "bag", "--studio", "--seed", "900001", "--actions", "idle", "--topics", "points",
+        "--empty-seconds", "0.5", "--passer-by", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    [idle] = read_truth(tmp_path / "bag" / FILE_NAME)
+    stamps = [one.stamp for one in read_messages(tmp_path / "bag", camera.POINTS)]
+    assert idle.start - stamps[0] == 500_000_000
+    buffer = TransformBuffer()
+    for one in read_messages(tmp_path / "bag", camera.TF_STATIC):
+        put_message(one.message, buffer, static=True)
+    to_room = buffer.lookup(camera.ROOM_FRAME, camera.OPTICAL_FRAME, stamps[0])
+    messages = [one.message for one in read_messages(tmp_path / "bag", camera.POINTS)]
+    assert messages[0].width == 0  # nobody there
+    person = clouds.from_message(messages[-1]) @ to_room.rotation.T + to_room.translation
+    assert np.abs(np.median(person[:, :2], axis=0)).max() < 0.2
+    assert -0.05 < person[:, 2].min() < 0.1 and 1.4 < person[:, 2].max() < 2.1
+
+
+@pytest.mark.parametrize("option", ["--passer-by", "--empty-seconds=2", "--whole-room"])
+def test_what_only_the_studio_has_is_refused_of_msr(run, msr: Path, tmp_path: Path, option) -> None:
+    code, _, err = run(tmp_path / "bag", "--msr", msr, option)
+    name = option.partition("=")[0]
+    assert code == 2 and err == f"make_bag: {name} needs --studio: MSR-Action3D has no room\n"
