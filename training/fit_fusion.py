@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar, nnls
 
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation import metrics
-from fourd_perception.models.fusion import FusionConfig, ScoreFusion
+from fourd_perception.models.fusion import SOURCES, FusionConfig, ScoreFusion
 
 METHODS = ("equal", "temperature", "least_squares")
 _TEMPERATURES = (0.01, 100.0)
@@ -47,7 +47,8 @@ def fit(logits: Mapping[str, NDArray[np.floating]], labels: ArrayLike, method: s
     logits: for each source (V, K), of V videos; labels: (V,) integers in 0 .. K - 1. method: equal
     (nothing is fitted); temperature, of each source the one of the least negative log-likelihood
     (Guo et al. 2017), weights equal; least_squares, temperatures too, then the weights, none
-    negative, whose mean of scores is nearest to the truth (one-hot), by squares.
+    negative, whose mean of scores is nearest to the truth (one-hot), by squares. With either,
+    where all four sources are given, a temperature of their mean at last.
     Raises InputError if there are no videos, ValueError on another method and on shapes.
     """
     if method not in METHODS:
@@ -59,12 +60,15 @@ def fit(logits: Mapping[str, NDArray[np.floating]], labels: ArrayLike, method: s
     if method != "equal":
         for name, values in logits.items():
             fitted = replace(config.of(name), temperature=fit_temperature(values, truth))
-            config = replace(config, **{name: fitted})
+            config = config.having(name, fitted)
     if method == "least_squares":
         scores = ScoreFusion(config).scores(_tensors(logits))
         weights = fit_weights({name: one.double().numpy() for name, one in scores.items()}, truth)
         for name, weight in weights.items():
-            config = replace(config, **{name: replace(config.of(name), weight=weight)})
+            config = config.having(name, replace(config.of(name), weight=weight))
+    if method != "equal" and set(logits) == set(SOURCES):
+        fused = ScoreFusion(config).fuse(_tensors(logits)).double().log().numpy()
+        config = replace(config, temperature=fit_temperature(fused, truth))
     return Fitted(
         config,
         _errors(FusionConfig(), logits, truth),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,12 +31,18 @@ class FusionConfig:
 
     The paper "fuses four scores" and says neither with which weights nor of what: here it is the
     mean of probabilities, which a source that is very sure of itself cannot overrule alone.
+    Sources that know different things leave that mean less sure than it is right; `temperature`
+    mends it, where all sources are there for which it was fitted.
     """
 
     pc: SourceConfig = param(SourceConfig(), "the cloud's classifier")
     pc_text: SourceConfig = param(SourceConfig(), "the cloud against the classes' texts")
     rgb: SourceConfig = param(SourceConfig(), "the images' classifier")
     rgb_text: SourceConfig = param(SourceConfig(), "the images against the classes' texts")
+    temperature: float = param(
+        1.0, "the logarithms of the fused scores are divided by this before a last softmax",
+        at_least=1e-3, at_most=1e4,
+    )  # fmt: skip
 
     def of(self, source: str) -> SourceConfig:
         """Of a source by its name. Raises ValueError if there is none of that name."""
@@ -43,6 +50,11 @@ class FusionConfig:
             raise ValueError(f"source '{source}'; expected one of {', '.join(SOURCES)}")
         found: SourceConfig = getattr(self, source)
         return found
+
+    def having(self, source: str, config: SourceConfig) -> FusionConfig:
+        """The same with another of one source, by its name."""
+        changes: dict[str, Any] = {source: config}
+        return replace(self, **changes)
 
 
 class ScoreFusion:
@@ -74,7 +86,11 @@ class ScoreFusion:
         """
         scores = self.scores(logits)
         weights = self.weights(scores)
-        return torch.stack([weights[name] * one for name, one in scores.items()]).sum(0)
+        mean = torch.stack([weights[name] * one for name, one in scores.items()]).sum(0)
+        whole = all(name in scores for name in SOURCES if self.config.of(name).weight)
+        if not whole or self.config.temperature == 1:
+            return mean
+        return torch.softmax(mean.log() / self.config.temperature, -1)
 
     def weights(self, sources: Iterable[str]) -> dict[str, float]:
         """Of the sources that are there; they sum to 1.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 
 from fourd_perception.errors import InputError
-from fourd_perception.models.fusion import FusionConfig
+from fourd_perception.models.fusion import FusionConfig, ScoreFusion
 from training.fit_fusion import fit, fit_temperature, fit_weights
 
 VIDEOS, CLASSES = 4000, 5
@@ -57,6 +60,25 @@ def test_a_source_that_knows_nothing_gets_next_to_nothing():
     fitted = fit({"pc": logits, "rgb": noise}, labels, "least_squares").config
     assert fitted.rgb.weight < 0.2 < 0.8 < fitted.pc.weight
     assert fitted.rgb.temperature > 10 * fitted.pc.temperature
+
+
+@pytest.mark.parametrize("method", ["temperature", "least_squares"])
+def test_sources_that_know_different_things_are_as_sure_as_they_are_right(method):
+    """Two halves of the logits of one truth: their mean of scores alone is not sure enough."""
+    logits, labels = drawn()
+    first = np.random.default_rng(3).random(logits.shape) < 0.5
+    halves = {"pc": 3 * logits * first, "rgb": 3 * logits * ~first}
+    given = halves | {"pc_text": halves["pc"], "rgb_text": halves["rgb"]}
+    labels = (3 * logits).argmax(1)
+    fitted = fit(given, labels, method)
+    assert fitted.config.temperature < 0.8
+    assert fitted.after["fused"] < 3 < fitted.before["fused"]
+    config = dataclasses.replace(fitted.config, temperature=1.0)
+    tensors = {name: torch.from_numpy(one) for name, one in given.items()}
+    mean, sure = (ScoreFusion(one).fuse(tensors) for one in (config, fitted.config))
+    assert torch.equal(mean.argmax(1), sure.argmax(1))  # no answer changes
+    cloud = {name: tensors[name] for name in ("pc", "pc_text")}  # the images have stopped
+    assert torch.equal(*(ScoreFusion(one).fuse(cloud) for one in (config, fitted.config)))
 
 
 def test_nothing_is_fitted_unless_asked_and_nothing_from_nothing():
