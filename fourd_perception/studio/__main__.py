@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fourd_perception.errors import command
 from fourd_perception.parameters import from_mapping
+from fourd_perception.studio.config import StudioConfig
 from fourd_perception.studio.contact_sheet import contact_sheet
-from fourd_perception.studio.studio import CLASSES, StudioConfig
+from fourd_perception.studio.studio import CLASSES
 
 
 @command

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from fourd_perception.recordings.recording import RecordedFrame
-from fourd_perception.studio.studio import CLASSES, Scene, StudioConfig, clip
+from fourd_perception.studio.config import StudioConfig
+from fourd_perception.studio.studio import CLASSES, Scene, clip
 
 _MARGIN, _TOP = 86, 18
 _RAMP = np.array([(255, 245, 200), (240, 140, 60), (140, 40, 110), (30, 20, 60)], np.float64)

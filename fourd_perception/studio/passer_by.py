@@ -29,6 +29,7 @@ class PasserBy:
         self._begin = float(random.uniform(0.0, 4.0))
         parts = draw_person(self._body, random)
         self.shapes: list[Shape] = [replace(one, body=PREFIX + one.body) for one in parts]
+        self._has = {one.body for one in parts}
 
     def at(self, seconds: float) -> Placement:
         """Where the parts are, in the world, `seconds` after the beginning."""
@@ -43,6 +44,7 @@ class PasserBy:
         return {
             PREFIX + name: _moved(spot, turn, here)
             for name, spot in place(self._body, self._walk(gone)).items()
+            if name in self._has  # not the boxes
         }
 
     def _walk(self, gone: float) -> Pose:

@@ -6,13 +6,13 @@ Made up, and meant to be: a stand-in where nobody can be filmed, never to be cal
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_perception.parameters import ConfigError, param
+from fourd_perception.parameters import ConfigError
 from fourd_perception.recordings.recording import (
     Interval,
     Intrinsics,
@@ -26,13 +26,12 @@ from fourd_perception.studio.camera import (
     MOST_COLOUR_NOISE,
     PERFECT_SENSOR,
     RayCamera,
-    SensorConfig,
     Viewpoint,
     grain,
     look_at,
-    pinhole,
     sense,
 )
+from fourd_perception.studio.config import StudioConfig
 from fourd_perception.studio.passer_by import PREFIX, PasserBy
 from fourd_perception.studio.performer import HIDDEN, Body, Prop, draw_body, draw_person, place
 from fourd_perception.studio.pose import Array, Pose, blend
@@ -59,50 +58,6 @@ TRANSITION = 0.5
 _NOTHING = np.uint8(96)
 """Grey of a pixel that sees nothing."""
 _HANDLED = POINT_CLASSES.index("handled_object")
-
-
-@dataclass(frozen=True)
-class StudioConfig:
-    """What is filmed, from where, with which camera."""
-
-    width: int = param(320, "columns of the image", unit="px", at_least=8, at_most=4096)
-    height: int = param(240, "rows of the image", unit="px", at_least=8, at_most=4096)
-    field_of_view: float = param(
-        58.6, "from the left to the right border", unit="degrees", at_least=10, at_most=150
-    )
-    rate: float = param(30.0, "frames a second", unit="Hz", at_least=0.1, at_most=1000)
-    room: bool = param(True, "a furnished room; else the person alone, and no return elsewhere")
-    empty_seconds: float = param(
-        0.0, "the room is empty for so long before the person is there", unit="s", at_least=0.0
-    )
-    passer_by: bool = param(False, "somebody else walks to and fro behind the person")
-    noise: bool = param(True, "a real sensor's faults; else what is there is measured")
-    sensor: SensorConfig = field(default_factory=SensorConfig)
-    seconds_least: float = param(3.0, "shortest action", unit="s", at_least=0.5)
-    seconds_most: float = param(5.0, "longest action", unit="s", at_least=0.5)
-    facing: float = param(
-        60.0, "the person looks past the camera by up to this, to either side", unit="degrees",
-        at_least=0, at_most=180,
-    )  # fmt: skip
-    camera_lowest: float = param(0.6, "lowest camera", unit="m", at_least=0.2, at_most=2.5)
-    camera_highest: float = param(1.9, "highest camera", unit="m", at_least=0.2, at_most=2.5)
-    camera_nearest: float = param(
-        2.4, "nearest camera; it stands back as far as the person needs", unit="m", at_least=1.5
-    )
-    camera_farthest: float = param(3.8, "farthest camera, likewise", unit="m", at_least=1.5)
-
-    def __post_init__(self) -> None:
-        for least, most in (
-            ("seconds_least", "seconds_most"), ("camera_lowest", "camera_highest"),
-            ("camera_nearest", "camera_farthest"),
-        ):  # fmt: skip
-            if getattr(self, least) > getattr(self, most):
-                raise ValueError(f"{least} is above {most}")
-
-    @property
-    def intrinsics(self) -> Intrinsics:
-        """The camera; colour and depth share it."""
-        return pinhole(self.width, self.height, self.field_of_view)
 
 
 def perform(
