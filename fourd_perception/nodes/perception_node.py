@@ -215,6 +215,17 @@ class PerceptionNode(LifecycleNode, Generic[Parameters, PipelineType, ResultType
         stopped = [lane.stop(max(0.0, end - time.monotonic())) for lane in self._lanes]
         return all(stopped)
 
+    def destroy_node(self) -> None:
+        """As rclpy's, and leave DDS.
+
+        rclpy leaves the life cycle's state machine alone, which holds the node, so that its shared
+        memory (64 MiB with config/fastdds.xml) would stay for as long as the machine runs.
+        """
+        super().destroy_node()
+        machine = getattr(self, "_state_machine", None)
+        if machine is not None:
+            machine.destroy_when_not_in_use()
+
     def _transition(
         self, name: str, step: Callable[[], None], reached: str
     ) -> TransitionCallbackReturn:
