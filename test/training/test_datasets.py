@@ -16,7 +16,7 @@ from training.config import DataConfig, FinetuneConfig
 from training.datasets.prepared import PreparedVideos, prepare
 from training.finetune import build_model
 
-STUDIO = {"studio", "studio_actions", "studio_points"}
+STUDIO = {"studio", "studio_actions", "studio_boxes", "studio_points"}
 
 
 def config(**values):
