@@ -60,7 +60,7 @@ def find_source(bag: Bag, asked: BagSource | None = None) -> BagSource:
     for topic, kind in sorted(bag.topics.items()):
         by_type.setdefault(kind, []).append(topic)
     first = _first_messages(bag, by_type.get(IMAGE, []))
-    depths = [topic for topic, message in first.items() if message.encoding in DEPTHS]
+    depths = [topic for topic, message in first.items() if _is_depth(topic, message.encoding)]
     colours = [topic for topic in first if topic not in depths] + by_type.get(COMPRESSED, [])
     _check(bag, asked, by_type)
 
@@ -108,11 +108,17 @@ def _only(bag: Bag, what: str, option: str, candidates: list[str]) -> str | None
     return candidates[0] if candidates else None
 
 
+def _is_depth(topic: str, encoding: str) -> bool:
+    """By encoding; RealSense's SDK, which is no ROS node, records mono16 on .../Depth_0/..."""
+    return encoding in DEPTHS or (encoding == "mono16" and "/Depth_" in topic)
+
+
 def _camera_info(bag: Bag, depth: str, candidates: list[str]) -> str:
-    """The one beside the image, as image_transport has it, or else the only one."""
+    """The one beside the image, as image_transport or the RealSense SDK has it, or the only one."""
     beside = depth.rpartition("/")[0] + "/camera_info"
-    if beside in candidates:
-        return beside
+    for one in (beside, depth.removesuffix("/image/data") + "/info/camera_info"):
+        if one in candidates:
+            return one
     found = _only(bag, "CameraInfo", "--camera-info", candidates)
     if found is None:
         raise InputError(

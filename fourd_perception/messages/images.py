@@ -47,7 +47,7 @@ _BAYER = {
     for first_row, name in _MOSAICS.items()
     for bits, kind in (("8", "u1"), ("16", "u2"))
 }
-_DEPTHS = {"16UC1": "u2", "32FC1": "f4"}
+_DEPTHS = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
 
 
 class BadImage(BadMessage):
@@ -70,7 +70,7 @@ def from_message(message: Any) -> NDArray[np.uint8]:
     if encoding in _BAYER:
         kind, conversion = _BAYER[encoding]
         return _demosaic(_pixels(message, kind, 1), conversion)
-    if encoding in _DEPTHS:
+    if encoding in _DEPTHS:  # mono16 is read above
         raise BadImage("not a colour image", f"got {encoding}; take the camera's colour topic")
     known = ", ".join((*_COLOURS, *_LUMA, *_BAYER))
     raise BadImage(

@@ -10,6 +10,7 @@ import pytest
 
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag_source import BagSource, find_source
+from fourd_perception.messages.images import depth_from_message
 from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.bag_reader import open_bag
 
@@ -37,6 +38,21 @@ def test_clouds_go_before_depth_images(tmp_path: Path) -> None:
 def test_depth_images_are_known_by_their_encoding(tmp_path: Path) -> None:
     found = find(tmp_path / "bag", colour(0, "/a/image"), *cases.depth(0, "/b/image"))
     assert found == BagSource(None, "/b/image", "/b/camera_info", "/a/image")
+
+
+def test_a_recording_of_the_realsense_sdk_is_known_by_its_topics(tmp_path: Path) -> None:
+    where = "/device_0/sensor_0/Depth_0"
+    image, info = cases.depth(0, f"{where}/image/data")
+    millimetres = np.full((6, 8), 1500, np.uint16)
+    image.message.encoding, image.message.step = "mono16", 16
+    image.message.data = millimetres.view(np.uint8).ravel()
+    info = cases.Recorded(f"{where}/info/camera_info", info.kind, info.time, info.message)
+    other = "/device_0/sensor_0/Infrared_1"
+    infrared = colour(0, f"{other}/image/data")
+    elsewhere = cases.Recorded(f"{other}/info/camera_info", info.kind, info.time, info.message)
+    found = find(tmp_path / "bag", image, info, infrared, elsewhere)
+    assert found == BagSource(None, image.topic, info.topic, infrared.topic)
+    np.testing.assert_allclose(depth_from_message(image.message), 1.5)
 
 
 def test_the_camera_info_may_be_elsewhere_if_it_is_the_only_one(tmp_path: Path) -> None:
