@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import settings
@@ -20,9 +21,8 @@ settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 
 
-@pytest.fixture(autouse=True)
-def threads_and_exactness_as_found() -> Iterator[None]:
-    """Nodes and trainings set both for their process, which here is that of all other tests too."""
+@contextmanager
+def _as_found() -> Iterator[None]:
     torch = sys.modules.get("torch")
     if torch is None:
         yield
@@ -31,3 +31,17 @@ def threads_and_exactness_as_found() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(products)
+
+
+@pytest.fixture(autouse=True)
+def threads_and_exactness_as_found() -> Iterator[None]:
+    """Nodes and trainings set both for their process, which here is that of all other tests too."""
+    with _as_found():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def threads_and_exactness_as_the_module_found_them() -> Iterator[None]:
+    """So do nodes that live for a whole module."""
+    with _as_found():
+        yield

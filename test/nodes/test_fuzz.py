@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,13 +20,11 @@ KINDS = ("cloud", "colour", "depth", "info", "compressed_depth", "compressed_col
 
 @pytest.fixture(scope="module")
 def streams(ros):
-    threads = torch.get_num_threads()  # which the nodes set for the whole process
     found = fuzz_node.streams()
     yield {one.kind: one for one in found}
     for node in {id(one.node): one.node for one in found}.values():
         node.close(30.0)
         node.destroy_node()
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("kind", KINDS)
