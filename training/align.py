@@ -208,12 +208,11 @@ def _align(
     path = folder / f"{config.name}.safetensors"
     if not begin(run, config, path, fresh=fresh):
         return path
-    run.fit(
-        lambda epoch: epoch_batches(
-            videos, parts["train"], config, epoch, scorer.frames, labels, processes
-        ),
-        validate,
-    )
+    batches = partial(
+        epoch_batches, videos, parts["train"], config,
+        frames=scorer.frames, labels=labels, processes=processes,
+    )  # fmt: skip
+    run.fit(batches, validate)
     if processes.is_main:
         card = model_card(config, model.config, labels.classes, parts["train"], init)
         # Under its name only when it is measured: what has that name is finished.

@@ -163,9 +163,11 @@ class ComputeConfig:
         "float32", "of the products while training; float16 needs a GPU",
         choices=("float32", "bfloat16", "float16"),
     )  # fmt: skip
-    loader_threads: int = param(
-        2, "threads that make batches ahead of their use", at_least=1, at_most=64
-    )
+    loaders: int = param(
+        0, "threads that make batches ahead of their use, or processes where a GPU computes; 0: "
+        "two threads, or six processes if there are cores for them",
+        at_least=0, at_most=64,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

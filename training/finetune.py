@@ -164,7 +164,8 @@ def _finetune(
     path = folder / f"{config.name}.safetensors"
     if not begin(run, config, path, fresh=fresh):
         return path
-    run.fit(lambda epoch: epoch_batches(videos, parts["train"], config, epoch, processes), validate)
+    batches = partial(epoch_batches, videos, parts["train"], config, processes=processes)
+    run.fit(batches, validate)
     if processes.is_main:
         # Under its name only when it is measured: what has that name is finished.
         new = path.with_name(path.name + ".new")

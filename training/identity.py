@@ -10,7 +10,7 @@ from fourd_perception.parameters import to_mapping
 
 _FREE = (
     "name", "model", "image_model", "validate_every", "threads",
-    "data.root", "data.prepared", "compute.device", "compute.loader_threads",
+    "data.root", "data.prepared", "compute.device", "compute.loaders",
     "video_text.folder", "video_text.finetuned",
 )  # fmt: skip
 """Where things lie, what computes them and who looks: but for rounding, the weights are the same.

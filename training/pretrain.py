@@ -138,7 +138,8 @@ def _pretrain(
     path = products["points"]
     if not begin(run, config, path, products["images"], fresh=fresh):
         return path
-    run.fit(lambda epoch: epoch_batches(videos, parts["train"], config, epoch, processes), validate)
+    batches = partial(epoch_batches, videos, parts["train"], config, processes=processes)
+    run.fit(batches, validate)
     if processes.is_main:
         measured = figures(run.result)
         for branch, architecture in kinds.items():  # the points last: with them it is finished

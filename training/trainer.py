@@ -6,9 +6,7 @@ import math
 import os
 import pickle
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -22,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from fourd_perception.errors import InputError
 from fourd_perception.whole_file import written
-from training import learning_curve
+from training import learning_curve, loaders
 from training.config import ComputeConfig, OptimiserConfig
 from training.distributed import Processes, device_of
 from training.identity import differences
@@ -37,6 +35,8 @@ _PRECISIONS = {
 _ANOTHER_OUT = "use another --out to keep it; --fresh starts anew and deletes it"
 _BETWEEN_DRAWINGS = 30.0
 """Seconds from one drawing of the learning curve to the next."""
+_LOADER_THREADS, _LOADER_PROCESSES = 2, 6
+"""Where compute.loaders does not say: for a CPU, which computes besides; for a GPU, at most."""
 
 AnyBatch = TypeVar("AnyBatch", bound="Batch")
 
@@ -98,7 +98,7 @@ class Trainer:
         compute = compute or ComputeConfig()
         self.processes = processes or Processes(device=device_of(compute.device))
         self.device, self._precision = self.processes.device, _PRECISIONS[compute.precision]
-        self._loader_threads = compute.loader_threads
+        self._loaders = compute.loaders
         scaled = compute.precision == "float16"
         if scaled and self.device.type != "cuda":
             raise InputError(
@@ -200,13 +200,14 @@ class Trainer:
 
     def fit(
         self,
-        batches: Callable[[int], Iterable[Callable[[], Any]]],
+        batches: loaders.Batches,
         validate: Callable[[Any, int], dict[str, float]],
     ) -> None:
         """Train to the last epoch.
 
-        batches(epoch): the epoch's batches, each to be made by calling it (in another thread, ahead
-        of its use): a `Batch`, or a tuple of tensors. validate(model, epoch): figures to record, or
+        batches(epoch): the epoch's batches, each to be made by calling it (ahead of its use, in
+        another thread, or where a GPU computes in another process, to which `batches` has to be
+        pickled): a `Batch`, or a tuple of tensors. validate(model, epoch): figures to record, or
         nothing. Raises InputError on a loss, a gradient or a weight that is no number, on an epoch
         without labels and on a file that cannot be written; and whatever the making of a batch
         raises.
@@ -217,14 +218,15 @@ class Trainer:
         with (
             Progress(self.epochs, self.steps_per_epoch, self.epoch, shown=main) as progress,
             Records(self.folder, self.epoch) if main else nullcontext() as records,
+            closing(self._made(batches)) as epochs,
         ):
-            while self.epoch < self.epochs:
+            for made in epochs:
                 started = time.monotonic()
                 # Each process drops out its own units.
                 torch.manual_seed(
                     self.seed * 100_003 + self.epoch + self.processes.rank * 15_485_863
                 )
-                figures = {"loss": self._run_epoch(batches(self.epoch), progress)}
+                figures = {"loss": self._run_epoch(made, progress)}
                 self.epoch += 1
                 if records is None:
                     continue
@@ -252,18 +254,28 @@ class Trainer:
             )
         self.processes.spread(self.model)
 
-    def _run_epoch(self, batches: Iterable[Callable[[], Any]], progress: Progress) -> float:
+    def _made(self, batches: loaders.Batches) -> Generator[Iterable[Any], None, None]:
+        """Of each epoch that is left, its batches."""
+        epochs = range(self.epoch, self.epochs)
+        if self.device.type == "cpu":
+            threads = self._loaders or _LOADER_THREADS
+            return loaders.in_threads(
+                batches, epochs, threads, ahead=max(self.config.accumulate, threads)
+            )
+        processes = self._loaders or min(_LOADER_PROCESSES, os.cpu_count() or 1)
+        return loaders.in_processes(batches, epochs, processes)
+
+    def _run_epoch(self, batches: Iterable[Any], progress: Progress) -> float:
         self.model.train()
         losses: list[float] = []
         learnt_from = 0.0
-        ahead = max(self.config.accumulate, self._loader_threads)
-        with closing(_made_ahead(batches, ahead, self._loader_threads)) as made:
-            while group := list(islice(made, self.config.accumulate)):
-                weights = [_weight(batch) for batch in group]
-                total = self.processes.sum(sum(weights))
-                losses.append(self._step(group, weights, total or 1.0, len(losses) + 1))
-                learnt_from += total
-                progress.step(self.epoch + 1, losses[-1])
+        made = iter(batches)
+        while group := list(islice(made, self.config.accumulate)):
+            weights = [_weight(batch) for batch in group]
+            total = self.processes.sum(sum(weights))
+            losses.append(self._step(group, weights, total or 1.0, len(losses) + 1))
+            learnt_from += total
+            progress.step(self.epoch + 1, losses[-1])
         if len(losses) != self.steps_per_epoch:
             raise ValueError(
                 f"epoch {self.epoch + 1} had {len(losses)} steps; "
@@ -344,20 +356,3 @@ def _moved(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, tuple):
         return tuple(one.to(device) if isinstance(one, Tensor) else one for one in batch)
     return batch.to(device)
-
-
-def _made_ahead(
-    batches: Iterable[Callable[[], Any]], count: int, threads: int
-) -> Generator[Any, None, None]:
-    """Make the next `count` batches in threads while those before are computed on; in order."""
-    pool = ThreadPoolExecutor(threads)
-    pending: deque[Future[Any]] = deque()
-    try:
-        for make in batches:
-            pending.append(pool.submit(make))
-            if len(pending) > count:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -114,10 +114,10 @@ def test_a_stopped_run_ends_with_the_same_weights(
 ):
     whole = align.epoch_batches
 
-    def dies(videos, chosen, config, epoch, *more):
+    def dies(videos, chosen, config, epoch, **more):
         if epoch == 1:
             raise KeyboardInterrupt
-        return whole(videos, chosen, config, epoch, *more)
+        return whole(videos, chosen, config, epoch, **more)
 
     monkeypatch.setattr(align, "epoch_batches", dies)
     with pytest.raises(KeyboardInterrupt):

@@ -147,10 +147,10 @@ def test_what_belongs_together_comes_together(root, tmp_path):
 def test_a_stopped_run_ends_with_the_same_weights(root, trained, tmp_path, monkeypatch):
     whole = pretrain.epoch_batches
 
-    def dies(videos, chosen, config, epoch, processes):
+    def dies(videos, chosen, config, epoch, **more):
         if epoch == 1:
             raise KeyboardInterrupt
-        return whole(videos, chosen, config, epoch, processes)
+        return whole(videos, chosen, config, epoch, **more)
 
     monkeypatch.setattr(pretrain, "epoch_batches", dies)
     with pytest.raises(KeyboardInterrupt):

@@ -145,7 +145,7 @@ def test_what_changes_no_weight_may_change(root, tmp_path, monkeypatch, capsys):
     (tmp_path / "elsewhere").symlink_to(root)
     moved = document(
         tmp_path / "elsewhere", validate_every=1, threads=1,
-        compute={"device": "cpu", "loader_threads": 1}, name="renamed",
+        compute={"device": "cpu", "loaders": 1}, name="renamed",
     )  # fmt: skip
     moved["data"]["root"] = "elsewhere"
     monkeypatch.setattr(learning_curve, "draw", lambda folder: None)
@@ -198,7 +198,7 @@ def test_a_configuration_that_cannot_be_written_is_said_in_a_line(root, tmp_path
             {"optimiser": {"schedule": "steps", "milestones": [1, 3]}},
             "milestones: 3 is beyond the run's 2 epochs",
         ),
-        ({"compute": {"loader_threads": 0}}, "loader_threads: expected 1 to 64"),
+        ({"compute": {"loaders": 65}}, "loaders: expected 0 to 64"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(root, change, says):

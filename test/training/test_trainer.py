@@ -258,9 +258,7 @@ def test_batches_are_made_in_several_threads_at_once(tmp_path):
 
         return [partial(with_the_others, batch) for batch in batches(epoch)]
 
-    make(tmp_path, compute=ComputeConfig(device="cpu", loader_threads=3)).fit(
-        batches_that_wait, nothing
-    )
+    make(tmp_path, compute=ComputeConfig(device="cpu", loaders=3)).fit(batches_that_wait, nothing)
 
 
 @pytest.mark.parametrize("optimiser", [{}, {"accumulate": 2}], ids=str)
@@ -279,7 +277,7 @@ def test_how_many_threads_make_batches_changes_nothing(tmp_path, optimiser):
 
     ends = []
     for threads in (1, 2, 4):
-        compute = ComputeConfig(device="cpu", loader_threads=threads)
+        compute = ComputeConfig(device="cpu", loaders=threads)
         run = make(tmp_path / str(threads), compute=compute, **optimiser)
         run.fit(first_one_late, nothing)
         ends.append(run.result.state_dict())

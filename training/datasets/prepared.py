@@ -115,6 +115,13 @@ class PreparedVideos:
         self._files: OrderedDict[str, _File] = OrderedDict()
         self._opening = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """To another process goes what is known; it opens its own files."""
+        return vars(self) | {"_files": None, "_opening": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _files=OrderedDict(), _opening=threading.Lock())
+
     def frame(self, video: Video, number: int, *, with_image: bool = True) -> LabelledFrame:
         """Frame `number` of a video. Raises InputError if its file is missing or damaged.
 
