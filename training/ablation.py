@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fourd_perception.errors import command
 from fourd_perception.parameters import load_yaml
+from fourd_perception.tools.arguments import whole
 from training import data_efficiency, series
 from training.pretrain_config import PretrainConfig
 
@@ -38,6 +39,10 @@ def pretraining(row: str, seed: int, overrides: tuple[str, ...] = ()) -> Pretrai
     return load_yaml(PretrainConfig, _RECIPE, told + overrides)
 
 
+def _whose(seed: int | None) -> str:
+    return "one run for each seed" if seed is None else f"one run for all seeds, of seed {seed}"
+
+
 @command
 def main() -> int:
     """The command line."""
@@ -46,12 +51,16 @@ def main() -> int:
                         help=f"which rows: {', '.join(ROWS)} (default: all)")  # fmt: skip
     parser.add_argument("--set-pretraining", action="append", default=[], metavar="NAME=VALUE",
                         help="replace a value of the pre-training's recipe")  # fmt: skip
+    parser.add_argument("--pretraining-seed", type=whole, metavar="SEED",
+                        help="fine-tune all seeds of a row from its pre-training of this seed "
+                        "(default: each from one of its own)")  # fmt: skip
     arguments = parser.parse_args()
     told, told_before = tuple(arguments.overrides), tuple(arguments.set_pretraining)
     shown = pretraining(arguments.rows[0], 0, told_before)
 
     def run(row: str, seed: int) -> series.Run:
-        before = pretraining(row, seed, told_before)
+        one_for_all = arguments.pretraining_seed
+        before = pretraining(row, seed if one_for_all is None else one_for_all, told_before)
         folder = arguments.out / f"{before.name}_pretraining"
         weights = folder / f"{before.name}_points.safetensors"
         return series.Run(data_efficiency.recipe(row, _PERCENT, seed, told), weights, before)
@@ -59,7 +68,8 @@ def main() -> int:
     figures = series.figures_of(arguments.rows, run, arguments)
     tuned = data_efficiency.recipe(arguments.rows[0], _PERCENT, 0, told)
     protocol = (
-        f"{_RECIPE}, {shown.epochs} epochs on all training videos without labels, then fine-tuned "
+        f"{_RECIPE}, {shown.epochs} epochs on all training videos without labels "
+        f"({_whose(arguments.pretraining_seed)}), then fine-tuned "
         f"for {tuned.epochs} epochs on {_PERCENT} % of them, {tuned.preprocess.points} points"
     )
     series.record(figures, "crossvideo_ablation", shown.data, protocol, arguments)
