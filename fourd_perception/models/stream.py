@@ -87,9 +87,12 @@ class _Layer:
         self._anew = anew
         self._nodes: _Kept[tuple[_Node | None, ...]] = _Kept(patience)
 
-    def __call__(self, window: Sequence[_Node]) -> list[_Node]:
-        """The layer's output for a window: one node for each anchor frame."""
-        frames = self._layer.reach.frames(len(window))
+    def __call__(self, window: Sequence[_Node], clips: int) -> list[_Node]:
+        """The layer's output for a window of several clips, one after the other: one node for each
+        anchor frame."""
+        length = len(window) // clips
+        rows = self._layer.reach.frames(length)
+        frames = torch.cat([torch.where(rows < 0, -1, rows + length * n) for n in range(clips)])
         if self._anew:
             out = self._run(window, frames)
             return [_Node(out[index : index + 1]) for index in range(len(out))]
@@ -159,20 +162,30 @@ class EncoderStream:
         memory: as `encode` takes it. Raises as `encode` does, and ValueError if the model is in
         training mode.
         """
-        if not clip:
-            raise ValueError("clip: expected 1 frame or more, got none")
-        _check(clip)
-        self._model.check_input(len(clip), len(clip[0]))
+        return self.windows([clip], memory)
+
+    def windows(self, clips: Sequence[Sequence[Tensor]], memory: Tensor | None = None) -> Features:
+        """The features of several clips of one moment, a batch of them, as `window` has one's.
+
+        clips: of one length, e.g. of several people. What is computed anew for every window is
+        computed for all of them at once, so the last bits depend on how many there are.
+        """
+        if not clips or not clips[0] or any(len(clip) != len(clips[0]) for clip in clips):
+            lengths = [len(clip) for clip in clips]
+            raise ValueError(f"clip: expected 1 frame or more, as many in each, got {lengths}")
+        everything = [points for clip in clips for points in clip]
+        _check(everything)
+        self._model.check_input(len(clips[0]), len(everything[0]))
         if self._model.training or _state(self._model) != self._weights:
             kept = self._clip
             self.reset()
             self._clip = kept
         with torch.no_grad():
-            nodes = self._frames(clip)
+            nodes = self._frames(everything)
             for layer in self._layers:
-                nodes = layer(nodes)
+                nodes = layer(nodes, len(clips))
             level = Level.stack([node.level for node in nodes])
-            return self._model.summarise(level, 1, memory)
+            return self._model.summarise(level, len(clips), memory)
 
 
 def _state(model: VideoModel) -> list[tuple[int, int]]:

@@ -67,6 +67,26 @@ def test_windows_may_jump_repeat_frames_and_change_length(case: Case):
 
 
 @each
+def test_several_clips_at_once_are_each_what_they_are_alone(case: Case):
+    model = case.build()
+    streams = [stream_of(case, case.frames + 6, seed) for seed in (5, 6, 7)]
+    together = model.stream(case.frames)
+    for first in range(6):
+        there = streams[: 1 + first % 3]  # they come and go
+        clips = [one[first : first + case.frames] for one in there]
+        with torch.no_grad():
+            same(together.windows(clips), model.encode(torch.stack([*map(torch.stack, clips)])))
+
+
+def test_clips_of_several_lengths_are_refused():
+    case = CASES[0]
+    frames = stream_of(case, case.frames)
+    for clips in ([], [frames, frames[1:]], [[]]):
+        with pytest.raises(ValueError, match="expected 1 frame or more, as many in each"):
+            case.build().stream(case.frames).windows(clips)
+
+
+@each
 def test_after_a_reset_it_starts_anew(case: Case):
     model, frames = case.build(), stream_of(case, case.frames + 3)
     stream = model.stream(case.frames)
