@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fourd_perception.stream.frame import Frame
+from fourd_perception.stream.frame import Frame, Person
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,30 @@ class FrameActions:
     def stamp(self) -> int:
         """Nanoseconds, of the newest of them."""
         return self.frames[-1].stamp
+
+
+@dataclass(frozen=True)
+class PersonAction:
+    """What one of several people does. person: as they were followed in the window's newest frame,
+    without their points."""
+
+    person: Person
+    recognition: Recognition
+
+
+@dataclass(frozen=True)
+class PeopleActions:
+    """What each does who was followed for a whole window, by their numbers.
+
+    lead: of who would be followed alone; where nobody is followed, an answer without a class; None
+    while their window fills.
+    """
+
+    stamp: int
+    frame_id: str
+    people: tuple[PersonAction, ...]
+    lead: Recognition | None
+    processing_ms: float
 
 
 @dataclass(frozen=True)

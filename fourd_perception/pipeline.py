@@ -32,6 +32,7 @@ __all__ = [
     "FrameActionConfig",
     "FrameActionPipeline",
     "FrameActions",
+    "ModelOnStream",
     "PipelineConfig",
     "Recognition",
     "Segmentation",
@@ -97,7 +98,7 @@ Config = TypeVar("Config", bound=PipelineConfig)
 Answer = TypeVar("Answer")
 
 
-class _ModelOnStream(Generic[Config, Answer]):
+class ModelOnStream(Generic[Config, Answer]):
     """A sliding window and a model.
 
     `push` does everything. A node splits it: `offer`, which is cheap (it samples a frame that the
@@ -202,13 +203,13 @@ class _ModelOnStream(Generic[Config, Answer]):
         self.sampling_ms += (time.perf_counter() - started) * 1e3
         return points
 
-    def _thin(self, frame: Frame) -> _SampledFrame:
+    def _thin(self, frame: Frame) -> Frame:
         sample, scale = self._points(frame), np.float32(self._preprocess.unit_scale)
         points = np.empty((0, 3), np.float32) if sample is None else sample / scale
         return _SampledFrame(frame.stamp, frame.frame_id, points, sample=sample)
 
 
-class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
+class ActionPipeline(ModelOnStream[PipelineConfig, Recognition]):
     """A sliding window and an action model. Its verb is `recognise`.
 
     The scores of a model that was aligned with texts (VG4D) are the cloud's two, the classifier's
@@ -292,7 +293,7 @@ class ActionPipeline(_ModelOnStream[PipelineConfig, Recognition]):
     _run = recognise
 
 
-class FrameActionPipeline(_ModelOnStream[FrameActionConfig, FrameActions | None]):
+class FrameActionPipeline(ModelOnStream[FrameActionConfig, FrameActions | None]):
     """A sliding window and a model that labels each of its frames. Its verb is `recognise`.
 
     Every frame of the windows is spoken of once, in order: with the first window that has
@@ -344,7 +345,7 @@ class FrameActionPipeline(_ModelOnStream[FrameActionConfig, FrameActions | None]
     _run = recognise
 
 
-class SegmentationPipeline(_ModelOnStream[SegmentationConfig, Segmentation]):
+class SegmentationPipeline(ModelOnStream[SegmentationConfig, Segmentation]):
     """A sliding window and a model that labels points. Its verb is `segment`."""
 
     _keeps_clouds = True

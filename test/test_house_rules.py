@@ -39,14 +39,15 @@ MAY_IMPORT = {
     "vocabulary": "checkpoint models",
     "image_pipeline": "checkpoint models preprocess stream vocabulary",
     "pipeline": "answers checkpoint image_pipeline models ops preprocess stream vocabulary",
-    "messages": "looking pipeline stream",
+    "people_pipeline": "answers checkpoint models pipeline preprocess stream vocabulary",
+    "messages": "answers looking pipeline stream",
     "recordings": "messages stream",
     "studio": "recordings stream",
     "evaluation": "checkpoint looking messages pipeline preprocess recordings stream",
     "tools": "checkpoint evaluation looking messages models pipeline preprocess recordings stream "
     "studio",
-    "nodes": "checkpoint evaluation image_pipeline looking messages models pipeline preprocess "
-    "recordings stream studio tools vocabulary",
+    "nodes": "answers checkpoint evaluation image_pipeline looking messages models people_pipeline "
+    "pipeline preprocess recordings stream studio tools vocabulary",
     "whole_file": "",
     "parameters": "",
     "errors": "",

@@ -177,6 +177,11 @@ def evaluate(
     has no frame, or too few for one window.
     """
     path = Path(path)
+    if look is not None and look.people > 1:
+        raise InputError(
+            f"people: a bag's answers are of one person; got {look.people}: leave people at 1, or "
+            "run the recognizer on the bag and listen to ~/people"
+        )
     with open_bag(path) as bag:
         source = find_source(bag, asked)
         transforms = TransformBuffer()

@@ -60,6 +60,11 @@ class LookConfig:
         "one for as long as they are seen: the nearest, or the largest",
         choices=("all", "nearest", "largest"),
     )  # fmt: skip
+    people: int = param(
+        1, "people who are followed at most, each with windows and answers of their own (the "
+        "recognizer); more than 1 needs `person` to say whose answer is ~/action",
+        at_least=1, at_most=8,
+    )  # fmt: skip
     person_gap: float = param(
         0.1, "points that are nearer to each other than this belong to one body", unit="m",
         at_least=0.01, at_most=1.0,
@@ -87,6 +92,11 @@ class LookConfig:
             raise ValueError(
                 f"max_range: expected more than min_range, {self.min_range:g} m; "
                 f"got {self.max_range:g} m"
+            )
+        if self.people > 1 and self.person == "all":
+            raise ValueError(
+                f"people: to follow {self.people} needs bodies to be told apart: set person to "
+                "nearest or largest, or people to 1"
             )
         if self.person_smallest >= self.person_largest:
             raise ValueError(

@@ -1,4 +1,5 @@
-"""Which points of each frame the models are shown: cropped, before the background, of one person.
+"""Which points of each frame the models are shown: cropped, before the background, of one person
+or of several.
 
 The same for the nodes, for evaluate_bag and for whoever trains; no ROS in it.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from fourd_perception.looking.background import Background, PixelBackground, VoxelBackground
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.looking.crop import Crop
+from fourd_perception.looking.people import PeopleFollower
 from fourd_perception.looking.person import PersonFollower
 from fourd_perception.looking.transforms import (
     IDENTITY,
@@ -63,6 +66,8 @@ class Look:
         self._background: Background | None = None
         self._learning_since: int | None = None
         self._person: PersonFollower | None = None
+        self._people: PeopleFollower | None = None
+        self._numbers = count(1)
         self.clear()
 
     def clear(self) -> None:
@@ -143,6 +148,8 @@ class Look:
             values["look: person"] = "nobody" if seen is None else (
                 f"{seen:.2f} m away, {self._person.others} others"
             )  # fmt: skip
+        if self._people is not None:
+            values["look: people"] = self._people.text()
         values["look: restarts"] = str(self.restarts)
         if self.restarts:
             values["look: last restart"] = self.restart_reason
@@ -196,9 +203,15 @@ class Look:
             shown = self._person.follow(frame.points, shown, frame.stamp)
             if self._person.new:
                 self._tell_restart("somebody else is followed")
+        people = None
+        if self._people is not None:
+            people = self._people.follow(frame.points, shown, frame.stamp)
+            shown = np.zeros(len(shown), np.bool_)
+            for one in people:
+                shown |= one.shown
         self._shown = int(np.count_nonzero(shown)), len(shown)
         begins, self._begins = self._begins, ""
-        return replace(frame, shown=shown, begins=begins)
+        return replace(frame, shown=shown, begins=begins, people=people)
 
     def _foreground(self, frame: Frame) -> NDArray[np.bool_] | None:
         """None while it is learnt, or cannot be."""
@@ -246,7 +259,11 @@ class Look:
 
     def _forget(self) -> None:
         self._background = self._learning_since = None
-        self._person = PersonFollower(self.config) if self.config.person != "all" else None
+        self._person = self._people = None
+        if self.config.people > 1:
+            self._people = PeopleFollower(self.config, self._numbers)
+        elif self.config.person != "all":
+            self._person = PersonFollower(self.config)
 
     def _skip(self, reason: str, detail: str) -> None:
         self.skipped[reason] += 1

@@ -11,23 +11,23 @@ from fourd_perception.looking.bodies import Bodies, find_bodies
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.stream.frame import SECOND
 
-_LOST_AFTER = SECOND
+LOST_AFTER = SECOND
 """Somebody who was not seen for longer is gone; whoever is seen then is another one."""
 _REACH = 0.3
 _SPEED = 2.0
 _STRIDE = 0.25
 """A body this far, metres, from where a person was is them; and farther by a speed, metres a
 second, for the seconds since, but for no more than these: others come near in the meantime."""
-_BESIDE = 0.35
+BESIDE = 0.35
 """Metres around a person's box in which lesser bodies are theirs: a hand before the chest."""
-_LESSER = 0.35
+LESSER = 0.35
 """The part of a person's area that a body must not reach to be a part of them."""
-_SEEN = 0.12
+SEEN = 0.12
 """Square metres that must be seen of a person."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
+class Place:
     """Where a person was last seen. box: (2, 3) metres, centre: (3,)."""
 
     stamp: int
@@ -44,7 +44,7 @@ class PersonFollower:
 
     def __init__(self, config: LookConfig) -> None:
         self._config = config
-        self._place: _Place | None = None
+        self._place: Place | None = None
         self._followed_before = False
         self.distance: float | None = None
         """Metres from the cloud's origin to who was seen in the last frame; None: nobody."""
@@ -62,13 +62,8 @@ class PersonFollower:
         """
         config = self._config
         bodies = find_bodies(points, among, config.person_gap)
-        extents = bodies.extents
-        like = (
-            (extents >= config.person_smallest)
-            & (extents <= config.person_largest)
-            & (bodies.areas >= _SEEN)
-        )
-        if self._place is not None and stamp - self._place.stamp > _LOST_AFTER:
+        like = of_a_persons_size(bodies, config)
+        if self._place is not None and stamp - self._place.stamp > LOST_AFTER:
             self._place = None
         self.new, self.distance, self.others = False, None, int(like.sum())
         if self._place is None:
@@ -94,36 +89,50 @@ class PersonFollower:
         self, points: NDArray[np.float32], bodies: Bodies, body: int, stamp: int
     ) -> NDArray[np.bool_]:
         """A body, with what is beside it and much less than it."""
-        low, high = bodies.low[body] - _BESIDE, bodies.high[body] + _BESIDE
+        low, high = bodies.low[body] - BESIDE, bodies.high[body] + BESIDE
         theirs = ((bodies.centre >= low) & (bodies.centre <= high)).all(axis=1)
-        theirs &= bodies.areas < _LESSER * bodies.areas[body]
+        theirs &= bodies.areas < LESSER * bodies.areas[body]
         theirs &= bodies.extents <= self._config.person_largest
         theirs[body] = True
         box = np.stack((bodies.low[theirs].min(axis=0), bodies.high[theirs].max(axis=0)))
-        self._place = _Place(stamp, bodies.centre[body], box)
+        self._place = Place(stamp, bodies.centre[body], box)
         self.distance = float(np.linalg.norm(bodies.centre[body]))
         self.others -= 1
         # -1, of the points that were not asked for, takes the last entry.
         return np.append(theirs, False)[bodies.of_points]
 
     def _hold(
-        self, points: NDArray[np.float32], among: NDArray[np.bool_], place: _Place, stamp: int
+        self, points: NDArray[np.float32], among: NDArray[np.bool_], place: Place, stamp: int
     ) -> NDArray[np.bool_]:
         """What is where the person last was by themselves."""
         with np.errstate(invalid="ignore"):
             inside = among & ((points >= place.box[0]) & (points <= place.box[1])).all(axis=1)
         seen = find_bodies(points, inside, self._config.person_gap)
-        if float(seen.areas.sum()) < _SEEN:
+        if float(seen.areas.sum()) < SEEN:
             return np.zeros(len(points), np.bool_)
-        self._place = _Place(stamp, place.centre, place.box)
+        self._place = Place(stamp, place.centre, place.box)
         self.distance = float(np.linalg.norm(place.centre))
         return inside
 
 
-def _nearest(place: _Place, bodies: Bodies, like: NDArray[np.bool_], stamp: int) -> int | None:
+def _nearest(place: Place, bodies: Bodies, like: NDArray[np.bool_], stamp: int) -> int | None:
     """The body of a person's size that is nearest to where the person was, if it is near enough."""
     if not like.any():
         return None
     away = np.where(like, np.linalg.norm(bodies.centre - place.centre, axis=1), np.inf)
-    reach = _REACH + _SPEED * min((stamp - place.stamp) / SECOND, _STRIDE)
-    return int(np.argmin(away)) if away.min() <= reach else None
+    return int(np.argmin(away)) if away.min() <= reach(stamp - place.stamp) else None
+
+
+def of_a_persons_size(bodies: Bodies, config: LookConfig) -> NDArray[np.bool_]:
+    """(B,) bool: which bodies may be a person."""
+    extents = bodies.extents
+    return np.asarray(
+        (extents >= config.person_smallest)
+        & (extents <= config.person_largest)
+        & (bodies.areas >= SEEN)
+    )
+
+
+def reach(passed: int) -> float:
+    """Metres by which a person's centre may have moved in so many nanoseconds."""
+    return _REACH + _SPEED * min(passed / SECOND, _STRIDE)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_perception.pipeline import Segmentation
+from fourd_perception.stream.frame import Person
 
 _TRIMMED = (2.0, 98.0)
 """Percentiles that a box reaches to: a few wrong labels do not make it large."""
@@ -24,7 +25,8 @@ Place = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Box:
-    """A class's points: the middle and the lengths of a box along the cloud's axes, metres."""
+    """The points of a class or a person: the middle and lengths of a box along the cloud's axes,
+    metres."""
 
     number: int
     centre: Place
@@ -50,6 +52,12 @@ def above(points: NDArray[np.float32]) -> Place | None:
     """Where to write about all points of a cloud, (N, 3) metres; None where there are too few."""
     box = _box(0, points[np.isfinite(points).all(axis=1)])
     return None if box is None else box.above
+
+
+def person_box(person: Person) -> Box:
+    """The box that somebody was last seen in."""
+    low, high = person.low, person.high
+    return Box(person.number, _place((low + high) / 2), _place(high - low))
 
 
 def _box(number: int, points: NDArray[np.float32]) -> Box | None:

@@ -10,10 +10,19 @@ from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, Vector3
 from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
-from std_msgs.msg import ColorRGBA
-from vision_msgs.msg import Classification, LabelInfo, ObjectHypothesis, VisionClass
+from std_msgs.msg import ColorRGBA, Header
+from vision_msgs.msg import (
+    Classification,
+    Detection3D,
+    Detection3DArray,
+    LabelInfo,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+    VisionClass,
+)
 from visualization_msgs.msg import Marker, MarkerArray
 
+from fourd_perception.answers import PeopleActions
 from fourd_perception.messages import overlays
 from fourd_perception.messages.clouds import CloudLayout, to_fields
 from fourd_perception.messages.labelled_clouds import to_layout
@@ -23,7 +32,7 @@ from fourd_perception.stream.frame import SECOND, UNLABELLED, Frame
 _SHOWN = Duration(sec=1)
 """How long a marker is shown that no newer one replaces: then its class is out of view."""
 _WHITE = (255, 255, 255)
-_LETTERS = {"classes": 0.08, "action": 0.16}
+_LETTERS = {"classes": 0.08, "action": 0.16, "people": 0.12}
 """Height of what is written, metres, by namespace."""
 _SEE_THROUGH = 0.25
 
@@ -46,14 +55,60 @@ def classification(
     class_id: what ObjectHypothesis.class_id holds: the class's "name" or its "number" in `classes`.
     The header is that of the window's newest frame.
     """
-    message = Classification()
-    message.header.stamp = to_stamp(recognition.stamp)
-    message.header.frame_id = recognition.frame_id
-    message.results = [
+    return Classification(
+        header=_header(recognition.stamp, recognition.frame_id),
+        results=_hypotheses(recognition, classes, k, min_score, class_id),
+    )
+
+
+def people(
+    answer: PeopleActions, classes: Sequence[str], k: int, min_score: float, class_id: str = "name"
+) -> Detection3DArray:
+    """A detection for each person: `id` their number, `bbox` their box along the axes of the
+    cloud's frame, `results` as `classification` has them, each with the middle of the box.
+    """
+    message = Detection3DArray(header=_header(answer.stamp, answer.frame_id))
+    for one in answer.people:
+        box = overlays.person_box(one.person)
+        found = Detection3D(header=message.header, id=str(one.person.number))
+        found.bbox.center.position = Point(x=box.centre[0], y=box.centre[1], z=box.centre[2])
+        found.bbox.size = Vector3(x=box.size[0], y=box.size[1], z=box.size[2])
+        for hypothesis in _hypotheses(one.recognition, classes, k, min_score, class_id):
+            result = ObjectHypothesisWithPose(hypothesis=hypothesis)
+            result.pose.pose = found.bbox.center
+            found.results.append(result)
+        message.detections.append(found)
+    return message
+
+
+def people_markers(answer: PeopleActions, classes: Sequence[str], min_score: float) -> MarkerArray:
+    """Over each person, their number and what they do: "3 wave hand 93 %"; nothing is believed:
+    their number alone. A marker's id is the person's."""
+    markers = []
+    for one in answer.people:
+        number = one.person.number
+        best = one.recognition.top(1, min_score)
+        text = f"{number} {_said(classes, *best[0])}" if best else str(number)
+        header, place = _header(answer.stamp, answer.frame_id), overlays.person_box(one.person)
+        markers.append(_text(header, "people", number, place.above, _WHITE, text))
+    return MarkerArray(markers=markers)
+
+
+def _hypotheses(
+    recognition: Recognition, classes: Sequence[str], k: int, min_score: float, class_id: str
+) -> list[ObjectHypothesis]:
+    return [
         ObjectHypothesis(class_id=classes[index] if class_id == "name" else str(index), score=score)
         for index, score in recognition.top(k, min_score)
     ]
-    return message
+
+
+def _said(classes: Sequence[str], number: int, score: float) -> str:
+    return f"{classes[number].replace('_', ' ')} {100 * score:.0f} %"
+
+
+def _header(stamp: int, frame_id: str) -> Header:
+    return Header(stamp=to_stamp(stamp), frame_id=frame_id)
 
 
 def segmentation(answer: Segmentation, colours: NDArray[np.uint8]) -> PointCloud2:
@@ -91,13 +146,14 @@ def class_markers(
     `segmentation`.
     """
     markers = []
+    header = _header(answer.frame.stamp, answer.frame.frame_id)
     for box in overlays.class_boxes(answer, len(classes)):
         colour = colours[box.number].tolist()
-        shape = _marker(answer.frame, "boxes", box.number, box.centre, colour)
+        shape = _marker(header, "boxes", box.number, box.centre, colour)
         shape.type, shape.color.a = Marker.CUBE, _SEE_THROUGH
         shape.scale = Vector3(x=box.size[0], y=box.size[1], z=box.size[2])
         name = classes[box.number]
-        markers += [shape, _text(answer.frame, "classes", box.number, box.above, colour, name)]
+        markers += [shape, _text(header, "classes", box.number, box.above, colour, name)]
     return MarkerArray(markers=markers)
 
 
@@ -107,26 +163,24 @@ def action_marker(answer: FrameActions, classes: Sequence[str], min_score: float
     place = overlays.above(answer.newest.points)
     if not best or place is None:
         return MarkerArray()
-    number, score = best[0]
-    text = f"{classes[number].replace('_', ' ')} {100 * score:.0f} %"
-    return MarkerArray(markers=[_text(answer.newest, "action", 0, place, _WHITE, text)])
+    header = _header(answer.newest.stamp, answer.newest.frame_id)
+    text = _said(classes, *best[0])
+    return MarkerArray(markers=[_text(header, "action", 0, place, _WHITE, text)])
 
 
 def _text(
-    frame: Frame, namespace: str, number: int, place: overlays.Place, colour: Sequence[int],
+    header: Header, namespace: str, number: int, place: overlays.Place, colour: Sequence[int],
     text: str,
 ) -> Marker:  # fmt: skip
-    marker = _marker(frame, namespace, number, place, colour)
+    marker = _marker(header, namespace, number, place, colour)
     marker.type, marker.text, marker.scale.z = Marker.TEXT_VIEW_FACING, text, _LETTERS[namespace]
     return marker
 
 
 def _marker(
-    frame: Frame, namespace: str, number: int, place: overlays.Place, colour: Sequence[int]
+    header: Header, namespace: str, number: int, place: overlays.Place, colour: Sequence[int]
 ) -> Marker:
-    marker = Marker(ns=namespace, id=number, lifetime=_SHOWN)
-    marker.header.stamp = to_stamp(frame.stamp)
-    marker.header.frame_id = frame.frame_id
+    marker = Marker(header=header, ns=namespace, id=number, lifetime=_SHOWN)
     marker.pose.position = Point(x=place[0], y=place[1], z=place[2])
     red, green, blue = (value / 255 for value in colour)
     marker.color = ColorRGBA(r=red, g=green, b=blue, a=1.0)

@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from rclpy.lifecycle import LifecyclePublisher
-from vision_msgs.msg import Classification, LabelInfo
+from vision_msgs.msg import Classification, Detection3DArray, LabelInfo
+from visualization_msgs.msg import MarkerArray
 
+from fourd_perception.answers import PeopleActions
+from fourd_perception.errors import InputError
 from fourd_perception.image_pipeline import ImagePipeline, ImageScores
 from fourd_perception.messages import results
 from fourd_perception.nodes import runner
@@ -21,6 +24,7 @@ from fourd_perception.nodes.outputs import AnswerParameters, has_subscribers
 from fourd_perception.nodes.perception_node import PerceptionNode
 from fourd_perception.nodes.ros_parameters import usage
 from fourd_perception.parameters import param
+from fourd_perception.people_pipeline import PeoplePipeline
 from fourd_perception.pipeline import ActionPipeline, PipelineConfig, Recognition
 from fourd_perception.stream.window import Clip
 from fourd_perception.vocabulary import OpenVocabulary, Vocabulary
@@ -30,7 +34,8 @@ _TASK = "action_recognition"
 _OUTPUT_DEPTH = 10
 
 
-Pipeline = ActionPipeline | ImagePipeline
+Pipeline = ActionPipeline | PeoplePipeline | ImagePipeline
+Result = Recognition | PeopleActions | ImageScores
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,11 @@ class RecognizerParameters(AnswerParameters, PipelineConfig, NodeParameters):
     )  # fmt: skip
 
 
-class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | ImageScores]):
+class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Result]):
     """Publishes ~/action (the classes of every judged window, best first) and ~/label_info.
+
+    Where it follows several people, the classes of each on ~/people, and written over them on
+    ~/markers; ~/action is then of who would be followed alone.
 
     Of a model that fuses several scores, each by itself on ~/scores/<its name>. The images' scores
     have a window, a rate and a worker of their own: however slow X-CLIP is, the clouds go on.
@@ -67,7 +75,9 @@ class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | Im
         """node_options: what rclpy's Node takes. Raises ConfigError on a refused parameter."""
         self._action: LifecyclePublisher | None = None
         self._scores: dict[str, LifecyclePublisher | None] = {}
-        self._clouds: ActionPipeline | None = None
+        self._people: LifecyclePublisher | None = None
+        self._markers: LifecyclePublisher | None = None
+        self._clouds: ActionPipeline | PeoplePipeline | None = None
         self._images: ImagePipeline | None = None
         self._words: OpenVocabulary | None = None
         self._learner: NewestWins[tuple[str, ...]] | None = None
@@ -78,7 +88,16 @@ class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | Im
 
     def _load(self, parameters: RecognizerParameters) -> list[Pipeline]:
         loaded = load_checkpoint(parameters, _TASK)
-        clouds = ActionPipeline(loaded, parameters, image_max_age=parameters.image_max_age)
+        clouds: ActionPipeline | PeoplePipeline
+        if parameters.people == 1:
+            clouds = ActionPipeline(loaded, parameters, image_max_age=parameters.image_max_age)
+        elif parameters.video_text_model:
+            raise InputError(
+                f"people: images are of all people at once, so {parameters.people} cannot be told "
+                "apart in them: set people to 1, or video_text_model to nothing"
+            )
+        else:
+            clouds = PeoplePipeline(loaded, parameters, people=parameters.people)
         self._clouds, self._scores = clouds, dict.fromkeys(clouds.sources)
         scorer = None
         if parameters.video_text_model:
@@ -154,7 +173,7 @@ class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | Im
         return learner is None or learner.stop(timeout)
 
     def _label_topic(self, pipeline: Pipeline) -> str | None:
-        return "~/label_info" if isinstance(pipeline, ActionPipeline) else None
+        return None if isinstance(pipeline, ImagePipeline) else "~/label_info"
 
     def _labels(
         self, pipeline: Pipeline, parameters: RecognizerParameters, stamp: int
@@ -163,29 +182,47 @@ class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | Im
 
     def _create_outputs(self) -> None:
         self._action = self.create_lifecycle_publisher(Classification, "~/action", _OUTPUT_DEPTH)
+        if isinstance(self._clouds, PeoplePipeline):
+            self._people = self.create_lifecycle_publisher(
+                Detection3DArray, "~/people", _OUTPUT_DEPTH
+            )
+            self._markers = self.create_lifecycle_publisher(MarkerArray, "~/markers", _OUTPUT_DEPTH)
         for name in self._scores:
             self._scores[name] = self.create_lifecycle_publisher(
                 Classification, f"~/scores/{name}", _OUTPUT_DEPTH
             )
 
     def _destroy_outputs(self) -> None:
-        for publisher in (self._action, *self._scores.values()):
+        for publisher in (self._action, self._people, self._markers, *self._scores.values()):
             if publisher is not None:
                 self.destroy_lifecycle_publisher(publisher)
-        self._action, self._scores = None, {}
+        self._action = self._people = self._markers = None
+        self._scores = {}
         self._clouds = self._images = self._words = None
 
     def _wanted(self, pipeline: Pipeline) -> bool:
-        return any(map(has_subscribers, (self._action, *self._scores.values())))
+        return self._tells_apart() or any(
+            map(has_subscribers, (self._action, *self._scores.values()))
+        )
 
-    def _infer(self, pipeline: Pipeline, clip: Clip) -> Recognition | ImageScores:
+    def _tells_apart(self) -> bool:
+        """Whether anybody asks for more than who leads."""
+        return has_subscribers(self._people) or has_subscribers(self._markers)
+
+    def _infer(self, pipeline: Pipeline, clip: Clip) -> Result:
         if isinstance(pipeline, ImagePipeline):
             return pipeline.score(clip)
+        if isinstance(pipeline, PeoplePipeline):
+            return pipeline.recognise(clip, lead_alone=not self._tells_apart())
         return pipeline.recognise(clip)
 
-    def _publish(self, pipeline: Pipeline, result: Recognition | ImageScores) -> bool:
+    def _publish(self, pipeline: Pipeline, result: Result) -> bool:
         assert self._action is not None and self._clouds is not None
+        if isinstance(result, PeopleActions):
+            self._publish_people(result)
+            return True
         if isinstance(result, ImageScores):
+            assert isinstance(self._clouds, ActionPipeline)
             self._clouds.images = result  # for the windows to come
             return False
         with self._table:
@@ -193,6 +230,18 @@ class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Recognition | Im
                 return False  # the classes have changed meanwhile: their table is out already
             self._publish_scores(result)
         return True
+
+    def _publish_people(self, result: PeopleActions) -> None:
+        assert self._clouds is not None and self._people is not None and self._markers is not None
+        classes, now = self._clouds.vocabulary.classes, self.parameters.value
+        if has_subscribers(self._people):
+            self._people.publish(
+                results.people(result, classes, now.top_k, now.min_score, now.class_id)
+            )
+        if has_subscribers(self._markers):
+            self._markers.publish(results.people_markers(result, classes, now.min_score))
+        if result.lead is not None:
+            self._publish_scores(result.lead)
 
     def _publish_scores(self, result: Recognition) -> None:
         assert self._action is not None

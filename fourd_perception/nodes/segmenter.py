@@ -76,6 +76,11 @@ class Segmenter(PerceptionNode[SegmenterParameters, Pipeline, Segmentation | Fra
                 "model, action_model: no checkpoint is given; set one of them, or both, to a "
                 ".safetensors file"
             )
+        if parameters.people > 1:
+            raise ConfigError(
+                f"people: the segmenter labels one cloud for all; got {parameters.people}: set "
+                "people to 1, or give it to the recognizer"
+            )
         pipelines: list[Pipeline] = []
         if parameters.model:
             points = load_checkpoint(parameters, "semantic_segmentation")

@@ -18,6 +18,22 @@ UNLABELLED = 65535
 
 
 @dataclass(frozen=True, eq=False)
+class Person:
+    """One of several people who are followed, in one frame.
+
+    number: theirs for as long as they are followed, and nobody else's ever. shown: (N,) bool, the
+    frame's points that are theirs; none while they are hidden. low, high: (3,) float64, metres, the
+    corners of the box that they were last seen in. leads: who would be followed alone.
+    """
+
+    number: int
+    shown: NDArray[np.bool_]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    leads: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Frame:
     """A cloud and, where there is one, the colour image that belongs to it. Validated at the door.
 
@@ -27,7 +43,8 @@ class Frame:
     points: (N, 3) float32, metres, in the cloud's own order, NaN where there is no return.
     image: (H, W, 3) uint8 RGB, or None. rows: of an organised cloud, each of N / rows points; 1 of
     one that is not. shown: (N,) bool, the points that models are shown; None: all. begins: why a
-    window must not hold this frame together with those before it; empty: it may.
+    window must not hold this frame together with those before it; empty: it may. people: those who
+    are followed each by themselves, by their numbers; None where nobody tells them apart.
     """
 
     stamp: int
@@ -37,6 +54,7 @@ class Frame:
     rows: int = 1
     shown: NDArray[np.bool_] | None = None
     begins: str = ""
+    people: tuple[Person, ...] | None = None
 
     @property
     def visible(self) -> NDArray[np.float32]:

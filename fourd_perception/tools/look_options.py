@@ -23,7 +23,7 @@ def add_look_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{entry.name.replace('_', '-')}", dest=entry.name, help=meaning,
             metavar=("X", "Y", "Z") * 2 if numbers else entry.name.rpartition("_")[2].upper(),
-            type=float if numbers or entry.type is float else str,
+            type=float if numbers else entry.type,
             nargs=len(entry.default) if numbers else None,
         )  # fmt: skip
 

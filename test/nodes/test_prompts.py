@@ -263,6 +263,16 @@ def test_prompts_want_a_folder_and_a_model_with_text_scores(make_bench, aligned)
         asked.close()
 
 
+def test_several_people_have_no_images_of_their_own(make_bench, aligned, folder, capfd):
+    several = {"model": str(aligned), "person": "nearest", "people": 2}
+    for more, line in (
+        ({"video_text_model": str(folder)}, "set people to 1, or video_text_model to nothing"),
+        ({}, "was aligned with images, which are of all people at once: set people to 1"),
+    ):
+        assert not make_bench(**several, **more).recognizer.start()
+        assert line in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [

@@ -83,6 +83,8 @@ def test_the_policy_allows_what_the_node_does_and_nothing_else(name, tmp_path):
     small = {"depth_image_transport": "compressedDepth", "image_transport": "compressed"}
     compressed = done(kind, {**models, "use_depth": True, "use_image": True, **small})
     found = together(clouds, depth, compressed, looking(kind, name, models))
+    if name == "recognizer":
+        found = together(found, done(kind, {**models, "person": "nearest", "people": 2}))
     found["publish"] |= others  # of a model that is aligned with texts
     policy = allowed(name)
     missing = {f"/{name}/{service}" for service in NOT_EVERYWHERE} - found["reply"]

@@ -401,6 +401,8 @@ def test_where_to_look_is_said_by_options_of_the_nodes_names(run, model: Path) -
         ("--crop-box 0 0 0 1 1 -1", "where to look: crop_box: the smallest corner [0.0, 0.0, 0.0]"),
         ("--crop-box 0 0 0 1 1 nan", "crop_box[5]: expected a finite number, got nan"),
         ("--person next", "person: expected one of all, nearest, largest; got 'next'; did you"),
+        ("--people 2", "people: to follow 2 needs bodies to be told apart"),
+        ("--people 2 --person nearest", "people: a bag's answers are of one person; got 2"),
         ("--crop-frame base --crop-box 0 0 0 1 1 1", "kitchen: 60 frames left out: no transform"),
     ],
 )
