@@ -73,6 +73,15 @@ class RecordedFrame:
     labels: NDArray[np.uint16] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class OtherPerson:
+    """Somebody else in a recording. place: (3,), metres, where they stand, in the room's frame.
+    truth: what they do when, ordered."""
+
+    place: NDArray[np.float64]
+    truth: tuple[Interval, ...]
+
+
 @dataclass(frozen=True)
 class Recording:
     """A camera's recording. `frames()` makes the frames anew, in order, one at a time.
@@ -80,7 +89,7 @@ class Recording:
     rate: frames a second. classes: the action names that may occur in `truth`, which is ordered.
     point_classes: the names behind RecordedFrame.labels; empty where points have no truth.
     viewpoint: (3, 4) float64: takes the optical frame into a room's, whose z is up, with its floor
-    at 0; metres; None where it is not known.
+    at 0; metres; None where it is not known. others: who else does actions.
     """
 
     name: str
@@ -92,3 +101,4 @@ class Recording:
     frames: Callable[[], Iterator[RecordedFrame]]
     point_classes: tuple[str, ...] = ()
     viewpoint: NDArray[np.float64] | None = None
+    others: tuple[OtherPerson, ...] = ()

@@ -20,7 +20,7 @@ from fourd_perception.studio.gestures import (
 )
 from fourd_perception.studio.motion import Action
 from fourd_perception.studio.performer import Body, Prop
-from fourd_perception.studio.pose import Pose
+from fourd_perception.studio.pose import Pose, blend
 
 ACTIONS: dict[str, Action] = {
     action.__name__: action
@@ -31,6 +31,10 @@ ACTIONS: dict[str, Action] = {
 }  # fmt: skip
 
 _ALL = ACTIONS | BOX_ACTIONS
+
+
+TRANSITION = 0.5
+"""Seconds in which a pose goes over into the next action's; they belong to the next action."""
 
 
 class Performance:
@@ -68,6 +72,22 @@ class Performance:
         pose.head += 0.04 * noise[5:8]
         pose.hands[0] += 0.025 * noise[8:11] * np.linalg.norm(pose.hands[0])
         pose.hands[1] += 0.025 * noise[[9, 11, 8]] * np.linalg.norm(pose.hands[1])
+
+
+def transition(
+    performance: Performance, seconds: float, before: tuple[Performance, float] | None
+) -> tuple[Pose, Prop | None]:
+    """The pose at `seconds`; within TRANSITION the performance before goes on and fades out."""
+    pose, prop = performance.at(seconds)
+    if before is None or seconds >= TRANSITION:
+        return pose, prop
+    weight = (1.0 - np.cos(np.pi * max(seconds, 0.0) / TRANSITION)) / 2.0
+    last, end = before
+    old, old_prop = last.at(end + seconds)
+    for name in ("heading", "steps"):  # the short way round
+        turns = np.round((getattr(old, name) - getattr(pose, name)) / (2 * np.pi))
+        setattr(old, name, getattr(old, name) - 2 * np.pi * turns)
+    return blend(old, pose, weight), prop if weight > 0.5 else old_prop
 
 
 def _mirrored(prop: Prop) -> Prop:

@@ -24,6 +24,9 @@ class StudioConfig:
         0.0, "the room is empty for so long before the person is there", unit="s", at_least=0.0
     )
     passer_by: bool = param(False, "somebody else walks to and fro behind the person")
+    companions: int = param(
+        0, "others who do actions of their own beside the person and behind", at_least=0, at_most=2
+    )
     noise: bool = param(True, "a real sensor's faults; else what is there is measured")
     sensor: SensorConfig = field(default_factory=SensorConfig)
     seconds_least: float = param(3.0, "shortest action", unit="s", at_least=0.5)

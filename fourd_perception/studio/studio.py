@@ -16,11 +16,12 @@ from fourd_perception.parameters import ConfigError
 from fourd_perception.recordings.recording import (
     Interval,
     Intrinsics,
+    OtherPerson,
     RecordedFrame,
     Recording,
 )
 from fourd_perception.stream.frame import SECOND, UNLABELLED
-from fourd_perception.studio.actions import ACTIONS, Performance
+from fourd_perception.studio.actions import ACTIONS, TRANSITION, Performance, transition
 from fourd_perception.studio.boxes import BOX_ACTIONS, draw_boxes
 from fourd_perception.studio.camera import (
     MOST_COLOUR_NOISE,
@@ -31,10 +32,11 @@ from fourd_perception.studio.camera import (
     look_at,
     sense,
 )
+from fourd_perception.studio.companion import Companion
 from fourd_perception.studio.config import StudioConfig
-from fourd_perception.studio.passer_by import PREFIX, PasserBy
+from fourd_perception.studio.passer_by import PasserBy
 from fourd_perception.studio.performer import HIDDEN, Body, Prop, draw_body, draw_person, place
-from fourd_perception.studio.pose import Array, Pose, blend
+from fourd_perception.studio.pose import Array, Pose
 from fourd_perception.studio.room import draw_room
 from fourd_perception.studio.shapes import (
     PERSON_GROUP,
@@ -51,9 +53,6 @@ BOX_CLASSES: tuple[str, ...] = tuple(BOX_ACTIONS)
 """Names of what can be done with a box; an idle class they have none."""
 
 _EVERYTHING = CLASSES + BOX_CLASSES
-
-TRANSITION = 0.5
-"""Seconds in which a pose goes over into the next action's; they belong to the next action."""
 
 _NOTHING = np.uint8(96)
 """Grey of a pixel that sees nothing."""
@@ -89,7 +88,7 @@ def perform(
             performance = scene.performance(name, index)
             performance.fit(counts[index] / config.rate)
             for number in range(counts[index]):
-                pose, prop = _transition(performance, number / config.rate, before)
+                pose, prop = transition(performance, number / config.rate, before)
                 stamp = _stamp(int(borders[index]) + number, config.rate)
                 yield scene.render(pose, prop, stamp, (seed, _Stream.SENSOR, stamp))
             before = performance, counts[index] / config.rate
@@ -109,6 +108,10 @@ def perform(
         frames=frames,
         point_classes=POINT_CLASSES,
         viewpoint=np.column_stack((view.rotation, view.position)),
+        others=tuple(
+            OtherPerson(one.spot, one.truth(empty / config.rate))
+            for one in _draw_companions(seed, config)
+        ),
     )
 
 
@@ -132,7 +135,7 @@ def clip(
     performance = scene.performance(action, len(CLASSES) * (take + 1) + number)
     before = scene.performance("idle", len(CLASSES) * (take + 1) + number), TRANSITION
     for seconds in times:
-        pose, prop = _transition(performance, seconds, before)
+        pose, prop = transition(performance, seconds, before)
         stamp = round(seconds * SECOND)
         yield scene.render(pose, prop, stamp, (seed, _Stream.SENSOR, stamp, number, take))
 
@@ -140,7 +143,7 @@ def clip(
 class _Stream:
     """Each kind of chance has its own stream of numbers, so that one does not move the others."""
 
-    BODY, CLOTHES, VIEW, ROOM, PLAN, PERFORMANCE, SENSOR, LIGHT, BOXES, PASSER = range(10)
+    BODY, CLOTHES, VIEW, ROOM, PLAN, PERFORMANCE, SENSOR, LIGHT, BOXES, PASSER, OTHERS = range(11)
 
 
 def _checked(actions: Sequence[str]) -> list[str]:
@@ -170,22 +173,6 @@ def _stamp(number: int, rate: float) -> int:
     return round(number / rate * SECOND)
 
 
-def _transition(
-    performance: Performance, seconds: float, before: tuple[Performance, float] | None
-) -> tuple[Pose, Prop | None]:
-    """The pose at `seconds`; within TRANSITION the performance before goes on and fades out."""
-    pose, prop = performance.at(seconds)
-    if before is None or seconds >= TRANSITION:
-        return pose, prop
-    weight = (1.0 - np.cos(np.pi * max(seconds, 0.0) / TRANSITION)) / 2.0
-    last, end = before
-    old, old_prop = last.at(end + seconds)
-    for name in ("heading", "steps"):  # the short way round
-        turns = np.round((getattr(old, name) - getattr(pose, name)) / (2 * np.pi))
-        setattr(old, name, getattr(old, name) - 2 * np.pi * turns)
-    return blend(old, pose, weight), prop if weight > 0.5 else old_prop
-
-
 class Scene:
     """One person in one room before one camera. Not thread-safe.
 
@@ -203,14 +190,17 @@ class Scene:
             shapes += draw_room(
                 self.body, self._facing, self.viewpoint.position, self._random(_Stream.ROOM)
             )
-        self._passer_by = PasserBy(self._random(_Stream.PASSER)) if config.passer_by else None
-        if self._passer_by is not None:
-            shapes += self._passer_by.shapes
+        self._passers_by = [PasserBy(self._random(_Stream.PASSER))] if config.passer_by else []
+        self._companions = _draw_companions(seed, config)
+        self._begin = round(config.empty_seconds * config.rate) / config.rate
+        own = {one.body for one in shapes}
+        shapes += [shape for other in self._passers_by for shape in other.shapes]
+        shapes += [shape for other in self._companions for shape in other.shapes]
         self._model = build(shapes)
         self._data = mujoco.MjData(self._model.mujoco)
         # Nothing was hit where a geom is -1, which is the last.
         self._labels = np.append(self._model.classes, np.uint16(UNLABELLED))
-        self._others = np.array([*(PREFIX in one.body for one in self._model.shapes), False])
+        self._others = np.array([*(one.body not in own for one in self._model.shapes), False])
         self._palette = Palette(self._model.shapes)
         self._light = _light(self._random(_Stream.LIGHT))
         self._person = np.flatnonzero(self._model.mujoco.geom_group == PERSON_GROUP)
@@ -245,8 +235,11 @@ class Scene:
         self._data.mocap_pos[:] = HIDDEN
         own = place(self.body, pose, prop) if pose is not None else {}
         placed = {name: (world @ spot, world @ turn) for name, (spot, turn) in own.items()}
-        if self._passer_by is not None and own:
-            placed |= self._passer_by.at(stamp / SECOND)
+        if own:
+            for passer_by in self._passers_by:
+                placed |= passer_by.at(stamp / SECOND)
+            for companion in self._companions:
+                placed |= companion.at(stamp / SECOND - self._begin)
         for name, (position, rotation) in placed.items():
             index = self._model.bodies[name]
             self._data.mocap_pos[index] = position
@@ -326,6 +319,20 @@ class _View:
 
     def copy(self) -> _View:
         return _View(self.depth.copy(), self.geoms.copy(), self.facing.copy(), self.colour.copy())
+
+
+def _draw_companions(seed: int, config: StudioConfig) -> list[Companion]:
+    """Who else is there: for twice as many actions as there are, longer than the person needs."""
+    companions = []
+    for number in range(config.companions):
+        random = _generator(seed, _Stream.OTHERS, number)
+        seconds = random.uniform(config.seconds_least, config.seconds_most, 2 * len(CLASSES))
+
+        def performances(index: int, number: int = number) -> np.random.Generator:
+            return _generator(seed, _Stream.OTHERS, number, index)
+
+        companions.append(Companion(number, random, performances, seconds.tolist()))
+    return companions
 
 
 def _draw_setting(seed: int, config: StudioConfig) -> tuple[Body, float, Viewpoint]:

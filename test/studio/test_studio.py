@@ -243,6 +243,30 @@ def test_a_passer_by_walks_behind_the_person_and_is_no_foreground() -> None:
     assert len(places) > len(both) // 3 and max(places) - min(places) > 0.8
 
 
+def test_companions_do_actions_of_their_own_where_the_recording_says() -> None:
+    configs = [dataclasses.replace(CLEAN, companions=n, empty_seconds=1.0) for n in (0, 2)]
+    alone, together = (perform(3, ["idle", "kick"], one) for one in configs)
+    assert alone.others == () and alone.truth == together.truth
+    assert len({one.truth[0].label for one in together.others} | {"idle"}) > 1
+    scene, seen = Scene(3, configs[1]), np.zeros((2, together.frame_count), int)
+    for number, (one, other) in enumerate(zip(alone.frames(), together.frames())):
+        bodies = np.isin(other.labels, PERSON) & ~other.foreground
+        if other.stamp < together.truth[0].start:
+            np.testing.assert_array_equal(one.depth, other.depth)  # the room is empty
+            continue
+        assert (other.depth <= one.depth)[bodies].all()
+        points = world_points(other, scene)[bodies]
+        places = np.stack([companion.place for companion in together.others])
+        away = np.linalg.norm(points[:, None, :2] - places[:, :2], axis=2)
+        assert away.min(axis=1).max() < 1.1  # an arm's length
+        seen[:, number] = (away < 0.8).sum(axis=0)
+    assert (seen[:, round(CLEAN.rate) :] > 60).all()
+    for companion in together.others:
+        assert companion.truth[0].start == together.truth[0].start
+        assert companion.truth[-1].end > together.truth[-1].end
+        assert all(a.end == b.start for a, b in zip(companion.truth, companion.truth[1:]))
+
+
 def test_a_recording_says_where_the_camera_stands() -> None:
     recording, scene = perform(6, ["idle"], CLEAN), Scene(6, CLEAN)
     np.testing.assert_array_equal(recording.viewpoint[:, :3], scene.viewpoint.rotation)
