@@ -213,8 +213,9 @@ def main() -> int:
             "one action of the person whose place the box is at; answered: percent of all such "
             "windows; frames_followed: percent of frames and people; switches: times that a person "
             "had another number than before; strangers: numbers of who is at none of these "
-            "places, in crossing who walks, one a room at best. ms: CPU time of a frame of 640 x 480 points "
-            "with three people, its sampling included, and of a window of all who are followed; one thread",
+            "places, in crossing who walks, one a room at best. ms: CPU time of a frame of "
+            "640 x 480 points with three people, its sampling included, and of a window of all "
+            "who are followed; one thread",
             seeds=list(seeds),
             figures=figures,
             beside=True,

@@ -168,6 +168,34 @@ def where_to_look() -> str:
     )
 
 
+def several_people() -> str:
+    """What is said of several people at once, and what it costs."""
+    result = json.loads((ROOT / "results" / "where_to_look.json").read_text(encoding="utf-8"))
+    found = result["figures"]
+    rows = [
+        "| in the room | right windows | windows answered | times somebody got a new number "
+        "| ms a frame of 640x480 | ms a window of all |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, text, people in (
+        ("crossing", "one, `people: 2`, and somebody walks behind", None),
+        ("two_people", "two, `people: 2`", 2),
+        ("three_people", "three, `people: 3`", 3),
+    ):
+        columns = [found[f"{name}_{what}"] for what in ("right", "answered", "switches")]
+        if people:
+            columns += [found[f"people_{people}_{what}_p50_ms"] for what in ("frame", "window")]
+        cells = [*map(_number, columns), "", ""][:5]
+        rows.append(f"| {text} | {' | '.join(cells)} |")
+    alone = [_number(found[f"people_1_{what}_p50_ms"]) for what in ("frame", "window")]
+    rooms = len(result["beside"]["several people"]["seeds"])
+    return "\n".join(rows) + (
+        f"\n\n{rooms} rooms each; one of three people, followed alone, takes {alone[0]} and "
+        f"{alone[1]} ms. Who walks behind is hidden for more than a second at times, and had "
+        f"{_number(found['crossing_strangers'])} numbers in the {rooms} rooms."
+    )
+
+
 def parameters() -> str:
     """The recognizer's parameters."""
     return markdown_table(RecognizerParameters)
@@ -233,6 +261,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "parameters": parameters,
     "soak": soak,
     "segmenter_parameters": segmenter_parameters,
+    "several_people": several_people,
     "where_to_look": where_to_look,
 }
 
