@@ -13,7 +13,7 @@ from rooms import RATE, frame, put_body
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.looking.look import Look
 from fourd_perception.looking.people import assign
-from fourd_perception.stream.frame import Frame, Person
+from fourd_perception.stream.frame import SECOND, Frame, Person
 
 CONFIG = LookConfig(person="nearest", people=3)
 
@@ -206,6 +206,48 @@ def test_a_hand_between_two_is_the_nearer_ones():
     for number in range(4):
         seen, (left, right, hands) = see(look, number, LEFT, RIGHT, hand)
     assert whose(seen, left | hands) == 1 and whose(seen, right) == 2
+
+
+@pytest.mark.parametrize("x", [-0.06, 0.06])
+def test_a_hand_beside_both_is_the_nearer_ones(x: float):
+    look = Look(CONFIG)
+    bodies = {"x": -0.45, "z": 2.5}, {"x": 0.45, "z": 2.5}
+    for number in range(4):
+        seen, masks = see(look, number, *bodies, {"x": x, "z": 2.2, "high": 0.2, "wide": 0.12})
+    assert masks[2].any()
+    mine, other = masks[:2] if x < 0 else masks[1::-1]
+    assert {whose(seen, mine | masks[2]), whose(seen, other)} == {1, 2}
+
+
+def test_who_was_half_hidden_while_they_walked_on_is_the_same():
+    look = Look(CONFIG)
+    for number in range(3):
+        see(look, number, {"x": 0.0, "z": 3.0})
+    for number in range(3, 6):  # what is left of them is too small to be a person
+        seen, (rest,) = see(look, number, {"x": 0.0, "z": 3.0, "high": 0.5, "wide": 0.5})
+        assert whose(seen, rest) == 1
+    seen, (whole,) = see(look, 6, {"x": 0.6, "z": 3.0})
+    assert whose(seen, whole) == 1
+
+
+def test_of_two_who_touch_side_by_side_at_a_slant_no_point_is_shown_twice():
+    """The boxes that they were last seen in overlap."""
+    along, high = np.meshgrid(np.linspace(0, 0.9, 19), np.linspace(-0.6, 0.6, 25))
+    one = np.stack((along - 0.5, high, along + 2.0), -1).reshape(-1, 3)
+    other = one + [0.55, 0, 0]
+    bridge = np.stack([np.linspace(-0.05, 0.5, 12), np.zeros(12), np.full(12, 2.45)], -1)
+    look = Look(CONFIG)
+    for number in range(12):
+        parts = [one, other] if number < 3 else [one, other, bridge]
+        points = np.concatenate(parts).astype(np.float32)
+        [sight] = look.push(Frame(number * SECOND // 10, "camera", points))
+        found = people(sight.frame)
+        if number >= 2:
+            assert numbers(sight.frame) == [1, 2]
+            first, second = (person.shown for person in found)
+            assert not (first & second).any()
+            own = {bool(mask[: len(one)].mean() > 0.5) for mask in (first, second)}
+            assert own == {True, False} and first.sum() > 200 and second.sum() > 200
 
 
 @settings(max_examples=60, deadline=None)
