@@ -166,6 +166,29 @@ def ladder() -> str:
     return "\n".join(rows)
 
 
+def data_efficiency() -> str:
+    """CrossVideo's Table V on MSR-Action3D: each share of the labels, from each beginning."""
+    path = ROOT / "results" / "crossvideo_data_efficiency.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    found = result["figures"]
+    columns: dict[str, list[int]] = {}
+    for name in found:
+        beginning, _, share = name.rpartition("_")
+        if share.isdigit():
+            columns.setdefault(beginning, []).append(int(share))
+    rows = [
+        f"| labelled videos ({len(result['seeds'])} seeds) | {' | '.join(columns)} "
+        f"| {' | '.join(f'{name}, segments' for name in columns)} |",
+        f"| --- |{' --- |' * 2 * len(columns)}",
+    ]
+    for share in sorted({share for shares in columns.values() for share in shares}):
+        cells = [
+            _spread(found, f"{name}_{share}{end}") for end in ("", "_segments") for name in columns
+        ]
+        rows.append(f"| {share} % | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def _spread(figures: Mapping[str, float], name: str) -> str:
     """A mean over seeds and its standard deviation."""
     return f"{figures[name]:.1f} ± {figures[f'{name}_std']:.1f}"
@@ -251,6 +274,7 @@ def launch_arguments() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "data_efficiency": data_efficiency,
     "encoders": encoders,
     "speed": speed,
     "speed_gpu": speed_gpu,
