@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fourd_perception.answers import PeopleActions, PersonAction
 from fourd_perception.messages.colours import class_colours
 from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.pipeline import FrameActions, Recognition, Segmentation
-from fourd_perception.stream.frame import Frame
+from fourd_perception.stream.frame import Frame, Person
 
 pytest.importorskip("vision_msgs.msg")
 results = pytest.importorskip("fourd_perception.messages.results")
@@ -35,6 +36,37 @@ def test_classes_by_number_and_all_of_them():
         recognition(0.125, 0.5, 0.0, 0.375), CLASSES, 0, 0.125, class_id="number"
     )
     assert found(message) == [("1", 0.5), ("3", 0.375), ("0", 0.125)]
+
+
+def two_people() -> PeopleActions:
+    people = []
+    for number, scores in ((3, (0.0, 0.75, 0.25, 0.0)), (7, (0.25, 0.25, 0.25, 0.25))):
+        low, high = np.array([number, -1.0, 2.0]), np.array([number + 0.5, 0.75, 2.5])
+        person = Person(number, np.empty(0, np.bool_), low, high)
+        people.append(PersonAction(person, recognition(*scores)))
+    return PeopleActions(STAMP, "camera_optical", tuple(people), None, 1.0)
+
+
+def test_people_have_their_numbers_their_boxes_and_the_classes_that_are_believed():
+    message = results.people(two_people(), CLASSES, 1, 0.5, class_id="number")
+    assert from_stamp(message.header.stamp) == STAMP
+    assert [one.id for one in message.detections] == ["3", "7"]
+    assert [one.header for one in message.detections] == [message.header] * 2
+    first, second = message.detections
+    assert [(one.hypothesis.class_id, one.hypothesis.score) for one in first.results] == [
+        ("1", 0.75)
+    ]
+    assert second.results == []
+    centre, size = first.bbox.center.position, first.bbox.size
+    assert (centre.x, centre.y, centre.z) == (3.25, -0.125, 2.25)
+    assert (size.x, size.y, size.z) == (0.5, 1.75, 0.5)
+
+
+def test_over_people_stands_their_number_and_what_is_believed_of_them():
+    first, second = results.people_markers(two_people(), CLASSES, 0.5).markers
+    assert (first.text, first.id, second.text, second.id) == ("3 wave 75 %", 3, "7", 7)
+    assert first.pose.position.y == pytest.approx(-1.1)  # y points down
+    assert first.header.frame_id == "camera_optical" and first.lifetime.sec == 1
 
 
 def test_nothing_believed_is_an_empty_answer_with_a_header():
