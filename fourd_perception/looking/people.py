@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,17 @@ from fourd_perception.looking.person import (
     of_a_persons_size,
     reach,
 )
-from fourd_perception.stream.frame import Person
+from fourd_perception.stream.frame import SECOND, Person
 
 _BORN_AFTER = 3
 """Frames in a row in which a body must be there to be somebody: noise seldom is."""
+
+
+_WHOLE = 0.5
+"""The part of a person's area that a body must have to say where they are: the legs below a table,
+or what somebody in front leaves to be seen, are elsewhere than their middle."""
+_STEADY = 0.5
+"""Seconds over which a walk is averaged: who is hidden is looked for along it, too."""
 
 
 def assign(distances: NDArray[np.float64], reaches: NDArray[np.float64]) -> list[tuple[int, int]]:
@@ -44,14 +51,34 @@ class _Track:
 
     number: 0 until they are somebody. place: where they were last seen. alone: the stamp at which
     they were last a body of their own, of so much `area`, square metres. frames: how many in a row,
-    until they are somebody.
+    until they are somebody. walk: (3,), metres a second.
     """
 
     place: Place
     alone: int
     area: float
     number: int = 0
-    frames: int = 1
+    frames: int = 0
+    walk: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+
+    def see(
+        self, stamp: int, centre: NDArray[np.float64], box: NDArray[np.float64], area: float
+    ) -> None:
+        """Take them for a body of their own, at a later stamp or their first."""
+        passed = (stamp - self.alone) / SECOND
+        if passed > 0:
+            newest = (centre - self.place.centre) / passed
+            self.walk = self.walk + min(1.0, passed / _STEADY) * (newest - self.walk)
+        self.place = Place(stamp, centre, box)
+        self.alone, self.area = stamp, area
+        self.frames += 1
+
+    def distances(self, centres: NDArray[np.float64], stamp: int) -> NDArray[np.float64]:
+        """(B,) metres from centres, (B, 3), to the way that they may have walked since."""
+        way = self.walk * ((stamp - self.alone) / SECOND)
+        along = (centres - self.place.centre) @ way / max(float(way @ way), 1e-12)
+        nearest = self.place.centre + np.clip(along, 0, 1)[:, None] * way
+        return np.asarray(np.linalg.norm(centres - nearest, axis=1))
 
     def has_within(self, spot: NDArray[np.float64]) -> bool:
         """Whether a spot, (3,), is in the box that they were last seen in."""
@@ -97,7 +124,7 @@ class PeopleFollower:
             if body not in taken.values():
                 box = np.stack((bodies.low[body], bodies.high[body]))
                 place = Place(stamp, bodies.centre[body], box)
-                born = _Track(place, stamp, float(bodies.areas[body]), frames=0)
+                born = _Track(place, stamp, float(bodies.areas[body]))
                 self._tracks.append(born)
                 taken[born] = body
         shown = self._take(points, taken, bodies, stamp)
@@ -127,8 +154,7 @@ class PeopleFollower:
     ) -> dict[_Track, int]:
         if not tracks or not free.size:
             return {}
-        centres = np.stack([one.place.centre for one in tracks])
-        distances = np.linalg.norm(centres[:, None] - bodies.centre[free], axis=2)
+        distances = np.stack([one.distances(bodies.centre[free], stamp) for one in tracks])
         reaches = np.array([reach(stamp - one.alone) for one in tracks])
         return {tracks[t]: int(free[b]) for t, b in assign(distances, reaches)}
 
@@ -172,9 +198,11 @@ class PeopleFollower:
         for number, (one, body) in enumerate(taken.items()):
             theirs = owner[:-1] == number
             box = np.stack((bodies.low[theirs].min(axis=0), bodies.high[theirs].max(axis=0)))
-            one.place = Place(stamp, bodies.centre[body], box)
-            one.alone, one.area = stamp, float(bodies.areas[body])
-            one.frames += 1
+            area = float(bodies.areas[body])
+            if area >= _WHOLE * one.area or stamp - one.alone > LOST_AFTER:
+                one.see(stamp, bodies.centre[body], box, area)
+            else:
+                one.place = Place(stamp, one.place.centre, one.place.box)
             shown[one] = owner[bodies.of_points] == number
         return shown
 

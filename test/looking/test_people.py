@@ -230,6 +230,33 @@ def test_who_was_half_hidden_while_they_walked_on_is_the_same():
     assert whose(seen, whole) == 1
 
 
+def test_who_is_hidden_as_they_walk_is_looked_for_along_their_way():
+    look = Look(CONFIG)
+    for number in range(10):
+        seen, (walking,) = see(look, number, {"x": -1.0 + 0.1 * number, "z": 3.0})
+    assert whose(seen, walking) == 1
+    for number in range(10, 18):
+        see(look, number)
+    seen, (walking,) = see(look, 18, {"x": 0.8, "z": 3.0})
+    assert whose(seen, walking) == 1
+
+
+@pytest.mark.parametrize(("high", "called"), [(0.75, [1]), (1.1, [])])
+def test_legs_that_are_left_do_not_say_where_somebody_is(high: float, called: list[int]):
+    """But what is more than half of them does: from there the next body is too far away."""
+    across, down = np.meshgrid(np.linspace(-0.25, 0.25, 11), np.linspace(-0.9, 0.9, 37))
+    whole = np.stack((across, down, np.full(across.shape, 3.0)), -1).reshape(-1, 3)
+    look = Look(CONFIG)
+    for number in range(5):
+        points = whole if number < 4 else whole[whole[:, 1] > 0.9 - high]
+        [sight] = look.push(Frame(number * SECOND // 10, "camera", points.astype(np.float32)))
+        [person] = people(sight.frame) if number > 1 else [None]
+        assert person is None or person.shown.all()
+    moved = (whole + [0.62, 0, 0]).astype(np.float32)
+    [sight] = look.push(Frame(SECOND // 2, "camera", moved))
+    assert [one.number for one in people(sight.frame) if one.shown.all()] == called
+
+
 def test_of_two_who_touch_side_by_side_at_a_slant_no_point_is_shown_twice():
     """The boxes that they were last seen in overlap."""
     along, high = np.meshgrid(np.linspace(0, 0.9, 19), np.linspace(-0.6, 0.6, 25))
