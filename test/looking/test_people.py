@@ -244,11 +244,11 @@ def test_who_is_hidden_as_they_walk_is_looked_for_along_their_way():
 @pytest.mark.parametrize(("high", "called"), [(0.75, [1]), (1.1, [])])
 def test_legs_that_are_left_do_not_say_where_somebody_is(high: float, called: list[int]):
     """But what is more than half of them does: from there the next body is too far away."""
-    across, down = np.meshgrid(np.linspace(-0.25, 0.25, 11), np.linspace(-0.9, 0.9, 37))
+    across, down = np.meshgrid(np.linspace(-0.25, 0.25, 11), np.linspace(-0.8, 0.8, 33))
     whole = np.stack((across, down, np.full(across.shape, 3.0)), -1).reshape(-1, 3)
     look = Look(CONFIG)
     for number in range(5):
-        points = whole if number < 4 else whole[whole[:, 1] > 0.9 - high]
+        points = whole if number < 4 else whole[whole[:, 1] > 0.8 - high]
         [sight] = look.push(Frame(number * SECOND // 10, "camera", points.astype(np.float32)))
         [person] = people(sight.frame) if number > 1 else [None]
         assert person is None or person.shown.all()
