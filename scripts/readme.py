@@ -241,8 +241,9 @@ def several_people() -> str:
     rooms = len(result["beside"]["several people"]["seeds"])
     return "\n".join(rows) + (
         f"\n\n{rooms} rooms each; one of three people, followed alone, takes {alone[0]} and "
-        f"{alone[1]} ms. Who walks behind is hidden for more than a second at times, and had "
-        f"{_number(found['crossing_strangers'])} numbers in the {rooms} rooms."
+        f"{alone[1]} ms. Who walks to and fro behind, hidden at every pass, had "
+        f"{_number(found['crossing_strangers'])} numbers in the {rooms} rooms, where {rooms} would "
+        "be right."
     )
 
 
