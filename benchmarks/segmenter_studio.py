@@ -2,8 +2,8 @@
 
 python benchmarks/segmenter_studio.py --results results/segmenter_studio.json
 
-Points: of clouds of all of a room, and of the person cut out, each by itself and together. Frames:
-of whole performances.
+Points: of clouds of all of a room, and of the person cut out, each by itself and together, by one
+look and by two (`closer_look`). Frames: of whole performances.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ _POINTS, _FRAMES = "config/training/studio_points.yaml", "config/training/studio
 _MORE_POINTS = (4096, 8192)
 
 
-def measured(model: Path, recipe: str, *overrides: str) -> tuple[Measured, int]:
+def measured(
+    model: Path, recipe: str, *overrides: str, closer_look: bool = False
+) -> tuple[Measured, int]:
     """A checkpoint on the test videos of a recipe, and how many there are."""
     config = load_yaml(FinetuneConfig, recipe, overrides)
     videos, loaded = open_videos(config.data), checkpoint.load(model)
     chosen = choose(loaded, videos, config.data, "test")
-    options = Options(("windows",), views=1, stride=0, compat=False)
+    options = Options(("windows",), views=1, stride=0, compat=False, closer_look=closer_look)
     return evaluate(loaded, videos, chosen, options, progress=True), len(chosen)
 
 
@@ -71,6 +73,19 @@ def room_by_points(model: Path) -> dict[str, float]:
     return found
 
 
+def by_two_looks(model: Path) -> dict[str, float]:
+    """Mean IoU and accuracy, percent, of each kind of clouds; of rooms the IoU of each class."""
+    found: dict[str, float] = {}
+    for kind in PROTOCOLS:
+        part, _ = measured(model, _POINTS, f"data.protocol={kind}", closer_look=True)
+        found[f"miou_{kind}_closer_look"] = round(metrics.mean_iou(part.confusion), 2)
+        found[f"point_accuracy_{kind}_closer_look"] = round(metrics.accuracy(part.confusion), 2)
+        if kind == "room":
+            by_class = part.figures["per_class_iou"]
+            found |= {f"iou_room_closer_look_{name}": one for name, one in by_class.items()}
+    return found
+
+
 def figures_of_frames(model: Path) -> dict[str, float]:
     """Accuracy, edit score and F1, percent."""
     part, videos = measured(model, _FRAMES)
@@ -87,10 +102,11 @@ def main() -> int:
     figures = (
         figures_of_points(arguments.points)
         | room_by_points(arguments.points)
+        | by_two_looks(arguments.points)
         | figures_of_frames(arguments.frames)
     )
     for name, value in figures.items():
-        print(f"{name:24} {value:10}")
+        print(f"{name:40} {value:10}")
     if arguments.results:
         cards = [checkpoint.read_card(one) for one in (arguments.points, arguments.frames)]
         write_result(
@@ -99,8 +115,9 @@ def main() -> int:
             command=shlex.join(["python", *sys.argv]),
             data="studio_points and studio_actions, seeds that no training uses",
             protocol="offline, as training/evaluate.py: points of every frame (of a cloud at most "
-            "8192 are prepared), in clips of 3 frames in a row; frames by windows of 10 s, "
-            "half of that apart, so that a frame is judged with what comes after it; one run each",
+            "8192 are prepared), in clips of 3 frames in a row, by one look or two; frames by "
+            "windows of 10 s, half of that apart, so that a frame is judged with what comes after "
+            "it; one run each",
             seeds=sorted({int(card.trained_on["seed"]) for card in cards}),
             figures=figures,
         )

@@ -23,7 +23,7 @@ from fourd_perception.preprocess import fill_nearest, preprocess
 
 _GAP = 0.25
 """Metres: foreground that is nearer to each other is one body, a hand and the box in it too."""
-_LESSER = 0.35
+_LESSER = 0.5
 """The part of the largest body's area below which a body is none but a mistake."""
 _CLOSE = 0.5
 """Where so much of a frame is a body, a second look would be no closer."""
