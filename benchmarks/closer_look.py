@@ -108,8 +108,8 @@ def main() -> int:
             data=f"rooms of the studio, {WIDTH} x {HEIGHT} points at {RATE:g} Hz, seeds that no "
             "training uses",
             protocol=f"every frame through the pipeline, max_distance {MAX_DISTANCE:g}, by one "
-            "look and by two in turns; a frame: from the window to the labels of all points; mean IoU "
-            "of all points with a return",
+            "look and by two in turns; a frame: from the window to the labels of all points; mean "
+            "IoU of all points with a return",
             seeds=[studio_seeds.TEST + number for number in range(arguments.recordings)],
             figures=figures,
         )  # fmt: skip
