@@ -6,6 +6,7 @@ export ROS VENV PYTHON
 # ROS 2 as the tests want it: this machine only, away from other people's robots. The demo sees to
 # that itself: without a ROS_DOMAIN_ID it takes one of its own, so that two do not meet.
 TEST_ROS = ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-87}
+TESTS ?= test
 # A sourced ROS distribution would be mixed into the environment's own.
 unexport PYTHONPATH AMENT_PREFIX_PATH LD_LIBRARY_PATH
 
@@ -13,7 +14,7 @@ unexport PYTHONPATH AMENT_PREFIX_PATH LD_LIBRARY_PATH
 
 help: ## list what can be made
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
-	@echo "  With: ROS=kilted, PYTHON=python3.12, DATA=<recordings> (demo), ARGS=<options> (test, bench, soak)"
+	@echo "  With: ROS=kilted, PYTHON=python3.12, DATA=<recordings> (demo), ARGS=<options> (test, bench, soak), TESTS=test/nodes"
 
 setup: ## make the environment (about 2 minutes once; nothing to do after)
 	@scripts/setup.sh
@@ -22,7 +23,7 @@ demo: setup ## see the package at work; DATA=<folder> for your own recordings
 	@$(VENV)/bin/demo $(if $(DATA),--data "$(DATA)")
 
 test: setup ## run the tests
-	@$(TEST_ROS) $(VENV)/bin/python -m pytest test $(ARGS)
+	@$(TEST_ROS) $(VENV)/bin/python -m pytest $(TESTS) $(ARGS)
 
 bench: setup ## measure the encoders against a textbook's (10 minutes; ARGS=--quick: one)
 	@$(VENV)/bin/python benchmarks/bench.py $(ARGS)

@@ -17,21 +17,33 @@ Config = TypeVar("Config", bound="AnyRun")
 
 @dataclass(frozen=True)
 class Asked(Generic[Config]):
-    """A run that is asked for. init: what its weights begin with, where that can be said."""
+    """A run that is asked for.
+
+    init: what its weights begin with, results: the file that its figures go to, where these can be
+    said.
+    """
 
     config: Config
     folder: Path
     fresh: bool
     init: Path | None
+    results: str | None
 
 
 def parse(
-    kind: type[Config], description: str, *, files: str, example: str, init: str = ""
+    kind: type[Config],
+    description: str,
+    *,
+    files: str,
+    example: str,
+    init: str = "",
+    results: str = "",
 ) -> Asked[Config]:
     """Read the command line.
 
     kind: of the configuration. files: where its YAML files are. example: of --set. init: what
-    --init is for; without it there is none. Raises ConfigError on a file that does not fit.
+    --init is for, results: what --results gets; without them there is none. Raises ConfigError on a
+    file that does not fit.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", required=True, help=f"YAML file, {files}")
@@ -46,7 +58,10 @@ def parse(
     )  # fmt: skip
     if init:
         parser.add_argument("--init", type=Path, metavar="FILE", help=init)
+    if results:
+        parser.add_argument("--results", metavar="FILE", help=f"{results}, see results/")
     given = parser.parse_args()
     config = load_yaml(kind, given.config, tuple(given.overrides))
     folder = given.out or Path("out/train") / config.name
-    return Asked(config, folder, given.fresh, given.init if init else None)
+    said = vars(given)
+    return Asked(config, folder, given.fresh, said.get("init"), said.get("results"))

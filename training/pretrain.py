@@ -7,6 +7,7 @@ with which `finetune.py --init` begins, and <name>_images.safetensors.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.results_file import write_result
 from fourd_perception import models
 from fourd_perception.errors import InputError, command
 from fourd_perception.models.image_video import ImageVideoConfig, ImageVideoEncoder
@@ -143,7 +145,7 @@ def _pretrain(
     if processes.is_main:
         measured = figures(run.result)
         for branch, architecture in kinds.items():  # the points last: with them it is finished
-            card = _card(config, architecture, sizes[branch], parts["train"], measured)
+            card = _card(config, architecture, sizes[branch], parts, measured)
             initial_weights.save(products[branch], getattr(run.result, branch), card)
             print(products[branch])
     return path
@@ -171,7 +173,7 @@ def _card(
     config: PretrainConfig,
     architecture: str,
     sizes: dict[str, Any],
-    train: Sequence[Video],
+    parts: dict[str, list[Video]],
     figures: dict[str, float],
 ) -> EncoderCard:
     return EncoderCard(
@@ -184,11 +186,35 @@ def _card(
             "method": "crossvideo",
             "dataset": config.data.dataset,
             "protocol": config.data.protocol,
-            "videos": len(train),
-            "groups": sorted({video.group for video in train}),
+            "videos": len(parts["train"]),
+            "holdout_videos": len(parts["holdout"]),
+            "groups": sorted({video.group for video in parts["train"]}),
             "epochs": config.epochs,
             "seed": config.seed,
             "figures": figures,
+        },
+    )
+
+
+def record(config: PretrainConfig, card: EncoderCard, path: str) -> None:
+    """Write the figures of the videos held out. Raises InputError if there are none."""
+    held_out, trained_on = card.trained_on["holdout_videos"], card.trained_on
+    if not trained_on["figures"]:
+        raise InputError(f"--results: {held_out} videos are held out; name groups in data.holdout")
+    write_result(
+        path,
+        name=config.name,
+        command=shlex.join(["python", *sys.argv]),
+        data=f"{config.data.dataset}, {held_out} clips of {', '.join(config.data.holdout)}, which "
+        "are held out",
+        protocol=f"CrossVideo, {card.architecture}, {config.epochs} epochs on "
+        f"{trained_on['videos']} clips without labels; holdout_retrieval: percent of the held-out "
+        "clips of points whose own images are the nearest of all, _points: the other way round; "
+        "retrieval_chance: what a guess gets",
+        seeds=[config.seed],
+        figures={
+            **{name: round(value, 3) for name, value in trained_on["figures"].items()},
+            "retrieval_chance": round(100 / held_out, 3),
         },
     )
 
@@ -199,8 +225,11 @@ def main() -> int:
     asked = command_line.parse(
         PretrainConfig, __doc__.splitlines()[0] if __doc__ else "",
         files="config/training/crossvideo_*", example="loss.temperature=0.1",
+        results="write the figures of the clips held out to this file",
     )  # fmt: skip
-    pretrain(asked.config, asked.folder, fresh=asked.fresh)
+    path = pretrain(asked.config, asked.folder, fresh=asked.fresh)
+    if asked.results:
+        record(asked.config, initial_weights.read_card(path), asked.results)
     return 0
 
 

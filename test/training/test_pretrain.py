@@ -202,6 +202,13 @@ def test_the_command_line(root, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [*arguments, "--set", "loss.temperature=0"])
     assert pretrain.main() == 2
     assert "temperature" in capsys.readouterr().err
+    results = tmp_path / "results.json"
+    monkeypatch.setattr("sys.argv", [*arguments, "--results", str(results)])
+    assert pretrain.main() == 0  # finished already: of what it has measured
+    found = json.loads(results.read_text())["figures"]
+    videos = initial_weights.read_card(tmp_path / "out" / "tiny_points.safetensors").trained_on
+    assert found.keys() == FIGURES | {"retrieval_chance"}
+    assert found["retrieval_chance"] == pytest.approx(100 / videos["holdout_videos"], abs=1e-3)
 
 
 def test_a_clip_is_two_views_and_images_of_the_same_frames(root):
