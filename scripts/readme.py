@@ -220,21 +220,23 @@ def where_to_look() -> str:
 
 def closer_look() -> str:
     """Mean IoU by one look and by two, and what the second costs."""
-    studio, live = (
+    one, two, live = (
         json.loads((ROOT / "results" / f"{stem}.json").read_text(encoding="utf-8"))["figures"]
-        for stem in ("segmenter_studio", "closer_look")
+        for stem in ("segmenter_studio", "segmenter_closer_look", "closer_look")
     )
     rows = [
         "| `studio_points`, mean IoU (%) | the person cut out | rooms, 8192 points of a cloud "
         "| rooms, 640x480 points, live | time of a frame |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for text, end, name, cost in (
-        ("one look", "", "one_look_miou", 1),
-        ("one look, `sample_points: 8192`", "_8192_points", "", None),
-        ("`closer_look: true`", "_closer_look", "two_looks_miou", live["ratio"]),
-    ):
-        columns = [studio.get(f"miou_person{end}"), studio[f"miou_room{end}"], live.get(name), cost]
+    for text, *columns in (
+        ("one look", one["miou_person"], one["miou_room"], live["one_look_miou"], 1),
+        ("one look, `sample_points: 8192`", None, one["miou_room_8192_points"], None, None),
+        (
+            "`closer_look: true`",
+            two["miou_person"], two["miou_room"], live["two_looks_miou"], live["ratio"],
+        ),
+    ):  # fmt: skip
         cells = ("" if value is None else _number(value) for value in columns)
         rows.append(f"| {text} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n\nSimulated people and rooms of seeds that no training uses."
