@@ -1,9 +1,10 @@
 """The segmenter's studio models on people and rooms that no training has seen.
 
 python benchmarks/segmenter_studio.py --results results/segmenter_studio.json
+python benchmarks/segmenter_studio.py --closer-look --results results/segmenter_closer_look.json
 
 Points: of clouds of all of a room, and of the person cut out, each by itself and together. Frames:
-of whole performances.
+of whole performances. With --closer-look: points by two looks, of each kind of clouds, alone.
 """
 
 from __future__ import annotations
@@ -33,14 +34,20 @@ from training.measuring import Measured, Options, choose, evaluate
 
 _POINTS, _FRAMES = "config/training/studio_points.yaml", "config/training/studio_actions.yaml"
 _MORE_POINTS = (4096, 8192)
+_BY_WINDOWS = (
+    "; frames by windows of 10 s, half of that apart, so that a frame is judged with what comes "
+    "after it"
+)
 
 
-def measured(model: Path, recipe: str, *overrides: str) -> tuple[Measured, int]:
+def measured(
+    model: Path, recipe: str, *overrides: str, closer_look: bool = False
+) -> tuple[Measured, int]:
     """A checkpoint on the test videos of a recipe, and how many there are."""
     config = load_yaml(FinetuneConfig, recipe, overrides)
     videos, loaded = open_videos(config.data), checkpoint.load(model)
     chosen = choose(loaded, videos, config.data, "test")
-    options = Options(("windows",), views=1, stride=0, compat=False)
+    options = Options(("windows",), views=1, stride=0, compat=False, closer_look=closer_look)
     return evaluate(loaded, videos, chosen, options, progress=True), len(chosen)
 
 
@@ -71,6 +78,19 @@ def room_by_points(model: Path) -> dict[str, float]:
     return found
 
 
+def by_two_looks(model: Path) -> dict[str, float]:
+    """Mean IoU and accuracy, percent, of each kind of clouds; of rooms the IoU of each class."""
+    found: dict[str, float] = {}
+    for kind in PROTOCOLS:
+        part, _ = measured(model, _POINTS, f"data.protocol={kind}", closer_look=True)
+        found[f"miou_{kind}"] = round(metrics.mean_iou(part.confusion), 2)
+        found[f"point_accuracy_{kind}"] = round(metrics.accuracy(part.confusion), 2)
+        if kind == "room":
+            by_class = part.figures["per_class_iou"]
+            found |= {f"iou_room_{name}": one for name, one in by_class.items()}
+    return found
+
+
 def figures_of_frames(model: Path) -> dict[str, float]:
     """Accuracy, edit score and F1, percent."""
     part, videos = measured(model, _FRAMES)
@@ -84,23 +104,29 @@ def main() -> int:
     """The command line."""
     arguments = _parser().parse_args()
     torch.set_num_threads(arguments.threads)
-    figures = (
-        figures_of_points(arguments.points)
-        | room_by_points(arguments.points)
-        | figures_of_frames(arguments.frames)
-    )
+    if arguments.closer_look:
+        figures = by_two_looks(arguments.points)
+    else:
+        figures = (
+            figures_of_points(arguments.points)
+            | room_by_points(arguments.points)
+            | figures_of_frames(arguments.frames)
+        )
     for name, value in figures.items():
-        print(f"{name:24} {value:10}")
+        print(f"{name:28} {value:10}")
+    twice = arguments.closer_look
     if arguments.results:
         cards = [checkpoint.read_card(one) for one in (arguments.points, arguments.frames)]
         write_result(
             arguments.results,
-            name="the segmenter on the studio",
+            name="the segmenter on the studio" + (", by two looks" if twice else ""),
             command=shlex.join(["python", *sys.argv]),
-            data="studio_points and studio_actions, seeds that no training uses",
+            data=("studio_points" if twice else "studio_points and studio_actions")
+            + ", seeds that no training uses",
             protocol="offline, as training/evaluate.py: points of every frame (of a cloud at most "
-            "8192 are prepared), in clips of 3 frames in a row; frames by windows of 10 s, "
-            "half of that apart, so that a frame is judged with what comes after it; one run each",
+            "8192 are prepared), in clips of 3 frames in a row"
+            + (", by two looks (closer_look)" if twice else _BY_WINDOWS)
+            + "; one run each",
             seeds=sorted({int(card.trained_on["seed"]) for card in cards}),
             figures=figures,
         )
@@ -115,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", type=Path, default=Path("models/studio_actions.safetensors"), metavar="FILE",
         help="(default: %(default)s)")  # fmt: skip
     add("--threads", type=counting, default=2, help="(default 2)")
+    add("--closer-look", action="store_true", help="points by two looks alone")
     add("--results", help="write the figures to this file, see results/")
     return parser
 

@@ -31,7 +31,8 @@ _KEPT = {True: (torch.float32, torch.float16, torch.bfloat16, torch.float64), Fa
 class ModelCard:
     """What a checkpoint says of itself; the node takes everything from it.
 
-    colours: "#rrggbb" of each class, for whoever draws it; or none at all.
+    colours: "#rrggbb" of each class, for whoever draws it; or none at all. background: the classes
+    of points that are what stands around, not what is looked at; see `CloserLook`.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelCard:
     trained_on: dict[str, Any]
     accuracy: dict[str, Any]
     colours: tuple[str, ...] = ()
+    background: tuple[str, ...] = ()
     format: int = _FORMAT
 
     def __post_init__(self) -> None:
@@ -60,6 +62,12 @@ class ModelCard:
         for colour in self.colours:
             if not _COLOUR.fullmatch(colour):
                 raise ValueError(f"colours: expected #rrggbb in lower case, got '{colour[:20]}'")
+        strange = [name for name in self.background if name not in self.classes]
+        if strange or len(set(self.background)) == len(self.classes):
+            raise ValueError(
+                f"background: expected some of the classes {', '.join(self.classes)}, but not all; "
+                f"got {', '.join(self.background)}"
+            )
         if self.format != _FORMAT:
             raise ValueError(
                 f"format {self.format}, this version reads {_FORMAT}: "

@@ -14,14 +14,13 @@ from torch import Tensor
 
 from fourd_perception.answers import FrameActions, Recognition, Segmentation
 from fourd_perception.checkpoint import Checkpoint
+from fourd_perception.closer_look import Carried, CloserLook, Seen, carry
 from fourd_perception.errors import InputError
 from fourd_perception.image_pipeline import ImageScores
 from fourd_perception.models import VideoModel
 from fourd_perception.models.aligned import AlignedModel
 from fourd_perception.models.fusion import SOURCES, ScoreFusion
-from fourd_perception.ops.interpolate import k_nearest
-from fourd_perception.ops.label_at import label_at
-from fourd_perception.parameters import param
+from fourd_perception.pipeline_config import FrameActionConfig, PipelineConfig, SegmentationConfig
 from fourd_perception.preprocess import PreprocessConfig, fill_nearest, preprocess
 from fourd_perception.stream.frame import SECOND, UNLABELLED, Frame
 from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
@@ -39,49 +38,6 @@ __all__ = [
     "SegmentationConfig",
     "SegmentationPipeline",
 ]
-
-
-@dataclass(frozen=True)
-class PipelineConfig:
-    """Which windows of a stream a model is shown; what the model is, its checkpoint says."""
-
-    clip_frames: int = param(0, "frames in a window; 0: the model's own", at_least=0, at_most=512)
-    frame_step: int = param(
-        0, "take every n-th frame, counted at the model's rate; 0: the model's own",
-        at_least=0, at_most=64,
-    )  # fmt: skip
-    stride: int = param(
-        2, "frames of the window from one answer to the next", at_least=1, at_most=512
-    )
-
-
-@dataclass(frozen=True)
-class SegmentationConfig(PipelineConfig):
-    """How a model that labels points is run."""
-
-    stride: int = param(
-        1, "frames of the window from one answer to the next", at_least=1, at_most=512
-    )
-    latency_frames: int = param(
-        0, "frames of the window after the newest one that is labelled", at_least=0, at_most=511
-    )
-    sample_points: int = param(
-        0, "points of a frame that the model is shown; 0: the model's own; more for whole rooms",
-        at_least=0, at_most=65536,
-    )  # fmt: skip
-    max_distance: float = param(
-        0.1, "a point farther than this from all that the model has seen has no label", unit="m",
-        at_least=0.0, at_most=1e3,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FrameActionConfig(PipelineConfig):
-    """How a model that labels frames is run."""
-
-    latency_frames: int = param(
-        0, "frames of the window after the newest one that is labelled", at_least=0, at_most=511
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -351,13 +307,23 @@ class SegmentationPipeline(ModelOnStream[SegmentationConfig, Segmentation]):
     _keeps_clouds = True
 
     def __init__(self, checkpoint: Checkpoint, config: SegmentationConfig | None = None) -> None:
-        """Raises InputError as `ActionPipeline`, and if latency_frames is longer than the clip."""
+        """Raises InputError as `ActionPipeline`, if latency_frames is longer than the clip, and as
+        `CloserLook`.
+        """
         super().__init__(checkpoint, config or SegmentationConfig())
-        _check_latency(self.config.latency_frames, self.window.clip.frames)
+        frames = self.window.clip.frames
+        _check_latency(self.config.latency_frames, frames)
+        self._closer = CloserLook(checkpoint, frames) if self.config.closer_look else None
 
     def _preprocess_config(self) -> PreprocessConfig:
         own = self.card.preprocess
         return replace(own, points=self.config.sample_points or own.points)
+
+    def warm_up(self) -> float:
+        """As the others', the closer look's kernels too."""
+        if self._closer is not None:
+            self._closer.warm_up()
+        return super().warm_up()
 
     def segment(self, clip: Clip) -> Segmentation:
         """Label the points of a clip's frame. Raises ValueError as `ActionPipeline.recognise`.
@@ -370,24 +336,43 @@ class SegmentationPipeline(ModelOnStream[SegmentationConfig, Segmentation]):
         frame = clip.frames[place]
         labels = np.full(len(frame.points), UNLABELLED, np.uint32)
         confidence = np.zeros(len(frame.points), np.float32)
-        finite = np.isfinite(frame.points).all(axis=1)
-        there = np.flatnonzero(finite if frame.shown is None else finite & frame.shown)
+        there = _there(frame)
         samples = self._sample(clip)
         if samples is not None and self._given[frame] is not None and there.size:
-            scale = np.float32(self._preprocess.unit_scale)
-            targets = torch.from_numpy(frame.points[there] * scale).to(self._device)
             with torch.inference_mode():
-                logits = self._logits(samples)[place]
-                distance, index = k_nearest(
-                    samples[place][None], targets[None], min(3, len(logits))
-                )
-                best, score = label_at(logits, distance[0], index[0])
-                near = distance[0, :, 0] <= self.config.max_distance * float(scale)
-                labels[there] = torch.where(near, best, UNLABELLED).cpu().numpy()
-                confidence[there] = (score * near).cpu().numpy()
+                carried = self._carried(clip, samples, place, there)
+                near = carried.distance <= self.config.max_distance * float(self._scale)
+                labels[there] = torch.where(near, carried.labels, UNLABELLED).cpu().numpy()
+                confidence[there] = (carried.confidence * near).cpu().numpy()
         return Segmentation(frame, labels, confidence, (time.perf_counter() - started) * 1e3)
 
+    def _carried(
+        self, clip: Clip, samples: Sequence[Tensor], place: int, there: NDArray[np.int64]
+    ) -> Carried:
+        """What one look, or two, say of the points that are `there` in the frame at a place."""
+        logits, points = self._logits(samples), clip.frames[place].points[there]
+        if self._closer is None:
+            return carry(logits[place], samples[place], points, self._scale)
+        seen = [
+            Seen(
+                points if at == place else one.points[_there(one)],
+                samples[at], logits[at], abs(one.stamp),
+            )
+            for at, one in enumerate(clip.frames)
+        ]  # fmt: skip
+        return self._closer.labels(seen, (place,))[place]
+
+    @property
+    def _scale(self) -> np.float32:
+        return np.float32(self._preprocess.unit_scale)
+
     _run = segment
+
+
+def _there(frame: Frame) -> NDArray[np.int64]:
+    """The numbers of the points that returned and are shown to models."""
+    finite = np.isfinite(frame.points).all(axis=1)
+    return np.flatnonzero(finite if frame.shown is None else finite & frame.shown)
 
 
 def _check_latency(latency: int, frames: int) -> None:

@@ -247,6 +247,30 @@ def several_people() -> str:
     )
 
 
+def closer_look() -> str:
+    """Mean IoU by one look and by two, and what the second costs."""
+    one, two, live = (
+        json.loads((ROOT / "results" / f"{stem}.json").read_text(encoding="utf-8"))["figures"]
+        for stem in ("segmenter_studio", "segmenter_closer_look", "closer_look")
+    )
+    rows = [
+        "| `studio_points`, mean IoU (%) | the person cut out | rooms, 8192 points of a cloud "
+        "| rooms, 640x480 points, live | time of a frame |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for text, *columns in (
+        ("one look", one["miou_person"], one["miou_room"], live["one_look_miou"], 1),
+        ("one look, `sample_points: 8192`", None, one["miou_room_8192_points"], None, None),
+        (
+            "`closer_look: true`",
+            two["miou_person"], two["miou_room"], live["two_looks_miou"], live["ratio"],
+        ),
+    ):  # fmt: skip
+        cells = ("" if value is None else _number(value) for value in columns)
+        rows.append(f"| {text} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n\nSimulated people and rooms of seeds that no training uses."
+
+
 def parameters() -> str:
     """The recognizer's parameters."""
     return markdown_table(RecognizerParameters)
@@ -303,6 +327,7 @@ def launch_arguments() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "closer_look": closer_look,
     "data_efficiency": data_efficiency,
     "encoders": encoders,
     "speed": speed,

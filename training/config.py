@@ -202,6 +202,9 @@ class FinetuneConfig:
         False, "let a CPU that can compute float32 matrix products in bfloat16 do so while training"
     )
     validate_every: int = param(5, "epochs between looks at the hold-out", at_least=1)
+    background: tuple[str, ...] = param(
+        (), "classes of points that stand around: a closer look at a room leaves them out"
+    )
     colours: tuple[str, ...] = param(
         (), "what each class is drawn in, as in 'wall=#b0b0b0'; without, colours far apart"
     )

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.results_file import write_result
 from fourd_perception import checkpoint
+from fourd_perception.closer_look import CloserLook
 from fourd_perception.errors import InputError, command
 from fourd_perception.parameters import load_yaml
 from fourd_perception.tools.arguments import counting, whole
@@ -55,6 +56,7 @@ def hand_in(
         )
     card = loaded.card
     asked = loaded.model, videos, chosen, card.clip, card.preprocess
+    closer = CloserLook(loaded, card.clip.frames) if options.closer_look else None
     names = [video.name for video in chosen]
     with Submission(path, CHALLENGES[dataset], names) as file:
         if card.task == "action_segmentation":
@@ -62,7 +64,7 @@ def hand_in(
             for name, one in zip(names, scores):
                 file.write(name, one.argmax(axis=1))
             return
-        frames = scoring.point_classes(*asked, progress=True)
+        frames = scoring.point_classes(*asked, closer=closer, progress=True)
         for number, of_video in itertools.groupby(frames, key=lambda frame: frame[0]):
             answers = {index: classes for _, index, classes in of_video}
             file.write(names[number], np.stack([answers[index] for index in sorted(answers)]))
@@ -96,7 +98,9 @@ def main() -> int:
         torch.set_num_threads(config.threads)
     videos = open_videos(config.data)
     protocols = (arguments.protocol,) if arguments.protocol else PROTOCOLS
-    options = Options(protocols, arguments.views, arguments.stride, arguments.compat)
+    options = Options(
+        protocols, arguments.views, arguments.stride, arguments.compat, arguments.closer_look
+    )
     for path in (arguments.results, arguments.plot):
         _check_writable(path)  # before the hours of measuring
     device = device_of(config.compute.device)
@@ -190,6 +194,8 @@ def _arguments() -> argparse.ArgumentParser:
                         help="frames between windows; 0: one, or half a window")  # fmt: skip
     parser.add_argument("--compat", action="store_true",
                         help="end a last segment as published code does")  # fmt: skip
+    parser.add_argument("--closer-look", action="store_true",
+                        help="points: look twice, as the node's closer_look does")  # fmt: skip
     parser.add_argument("--submission", metavar="NPY",
                         help="write the challenge's file of answers instead")  # fmt: skip
     parser.add_argument("--plot", metavar="PNG", help="draw the confusion matrix")

@@ -209,7 +209,10 @@ def model_card(
     train: Sequence[Video],
     init: Path | None = None,
 ) -> checkpoint.ModelCard:
-    """What the run's checkpoint says of itself. Raises ValueError on colours that do not fit."""
+    """What the run's checkpoint says of itself.
+
+    Raises ValueError on colours, or a background, that do not fit.
+    """
     begun: dict[str, object] = {}
     if init is not None:
         begun = {"initial_weights": xclip_weights.history(init)}
@@ -233,6 +236,7 @@ def model_card(
         },
         accuracy={},
         colours=config.colours_of(classes),
+        background=config.background,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from fourd_perception.parameters import to_mapping
 
 _FREE = (
-    "name", "model", "image_model", "validate_every", "threads",
+    "name", "model", "image_model", "validate_every", "threads", "background",
     "data.root", "data.prepared", "compute.device", "compute.loaders",
     "video_text.folder", "video_text.finetuned",
 )  # fmt: skip

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fourd_perception import checkpoint
+from fourd_perception.closer_look import CloserLook
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation import metrics
 from training import datasets, scoring, tasks
@@ -31,13 +32,15 @@ class Options:
 
     protocols: of action_recognition, the first is `video_accuracy`. views: its clips by segments.
     stride: frames between its windows, and clip frames between those of action_segmentation; 0 for
-    1 here and half a window there. compat: a last segment ends as in published code.
+    1 here and half a window there. compat: a last segment ends as in published code. closer_look:
+    of semantic_segmentation, label by two looks.
     """
 
     protocols: tuple[str, ...] = PROTOCOLS
     views: int = 5
     stride: int = 0
     compat: bool = False
+    closer_look: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,9 @@ def _points(
     progress: bool,
 ) -> Measured:
     card = loaded.card
+    closer = CloserLook(loaded, card.clip.frames) if options.closer_look else None
     counted = scoring.point_confusion(
-        loaded.model, videos, chosen, card.clip, card.preprocess, progress=progress
+        loaded.model, videos, chosen, card.clip, card.preprocess, closer=closer, progress=progress
     )
     return Measured(
         {
@@ -168,7 +172,8 @@ def _points(
         counted,
         f"clips of {card.clip.frames} frames one after another, {card.preprocess.points} points "
         "sampled; logits carried to every point of every frame by three-nearest interpolation; "
-        "mean over the classes that occur",
+        + ("by two looks (closer_look); " if options.closer_look else "")
+        + "mean over the classes that occur",
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from fourd_perception.closer_look import CloserLook, Seen
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation import metrics
 from fourd_perception.models import ClipModel
@@ -116,6 +117,7 @@ def point_classes(
     *,
     share: float = 1.0,
     seed: int = 0,
+    closer: CloserLook | None = None,
     progress: bool = False,
 ) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
     """A video's number, a frame's index and the class of each of its points, (N,) int64.
@@ -123,7 +125,7 @@ def point_classes(
     What the model says of the sampled points is carried to all points of a frame by three-nearest
     interpolation of the logits, as the robot does it. Each frame comes once, video after video;
     frames without points do not come. share: of the windows of each video, evenly spread; at least
-    one.
+    one. closer: what looks a second time, if anything does.
     """
     step = video_step(videos, clip)
 
@@ -136,14 +138,39 @@ def point_classes(
     for number, indices, logits, points in _answers(
         model, videos, chosen, cuts, preprocess, seed, progress
     ):
-        for at, index in enumerate(indices.tolist()):
-            everywhere = videos.frame(chosen[number], index, with_image=False).points
+        frames = [
+            videos.frame(chosen[number], index, with_image=False).points
+            for index in indices.tolist()
+        ]
+        found: Mapping[int, NDArray[np.int64]] = {}
+        if closer is not None:
+            found = _by_two_looks(closer, frames, points, logits, [seed, number, *indices.tolist()])
+        for at, (index, everywhere) in enumerate(zip(indices.tolist(), frames)):
             if (number, index) in seen or not len(everywhere):
                 continue
             seen.add((number, index))
+            if closer is not None:
+                yield number, index, found[at]
+                continue
             targets = torch.from_numpy(everywhere * np.float32(preprocess.unit_scale))
             carried = interpolate(logits[at][None], points[at][None], targets[None])[0]
             yield number, index, carried.argmax(1).numpy()
+
+
+def _by_two_looks(
+    closer: CloserLook,
+    frames: Sequence[NDArray[np.float32]],
+    samples: torch.Tensor,
+    logits: torch.Tensor,
+    seed: list[int],
+) -> dict[int, NDArray[np.int64]]:
+    """The classes of all points of a clip's frames that have some, by their places."""
+    seen = [
+        Seen(frame, sample, scores, [*seed, at])
+        for at, (frame, sample, scores) in enumerate(zip(frames, samples, logits))
+    ]
+    carried = closer.labels(seen, range(len(seen)))
+    return {at: one.labels.cpu().numpy() for at, one in carried.items()}
 
 
 def point_confusion(
@@ -154,13 +181,14 @@ def point_confusion(
     preprocess: PreprocessConfig,
     *,
     share: float = 1.0,
+    closer: CloserLook | None = None,
     progress: bool = False,
 ) -> NDArray[np.int64]:
     """(K, K + 1) counts of the points of `point_classes`, as `metrics.label_confusion` has them."""
     classes = len(videos.point_classes)
     counts = np.zeros((classes, classes + 1), np.int64)
     for number, index, answers in point_classes(
-        model, videos, chosen, clip, preprocess, share=share, progress=progress
+        model, videos, chosen, clip, preprocess, share=share, closer=closer, progress=progress
     ):
         truth = videos.frame(chosen[number], index, with_image=False).point_labels
         if truth is not None:

@@ -175,7 +175,10 @@ def _facts(
         "versions": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
     }
     if settings:
-        facts["settings"] = ", ".join(f"{name} {value:g}" for name, value in settings.items())
+        facts["settings"] = ", ".join(
+            f"{name} {value if isinstance(value, bool) else format(value, 'g')}"
+            for name, value in settings.items()
+        )
     if look:
         facts["where to look"] = ", ".join(f"{name} {value}" for name, value in look.items())
     if len(models) > 1:
@@ -265,6 +268,11 @@ def _parser() -> argparse.ArgumentParser:
         "--image", metavar="TOPIC", help="the colour image for the report's pictures"
     )
     for name, entry in _SETTINGS.items():
+        if entry.type is bool:
+            parser.add_argument(
+                _option(name), action="store_const", const=True, help=entry.parameter.description
+            )
+            continue
         kind, unit = ("N", "") if entry.type is int else ("X", f", {entry.parameter.unit}")
         parser.add_argument(
             _option(name), type=partial(_setting, entry), metavar=kind,

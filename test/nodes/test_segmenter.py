@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import small_model
@@ -62,8 +64,8 @@ def table(message):
     return np.frombuffer(bytes(message.data), fields).reshape(message.height, message.width)
 
 
-def expected(model, messages):
-    pipeline = SegmentationPipeline(checkpoint.load(model), CONFIG)
+def expected(model, messages, config=CONFIG):
+    pipeline = SegmentationPipeline(checkpoint.load(model), config)
     frames = [
         Frame(from_stamp(one.header.stamp), "camera", clouds.from_message(one)) for one in messages
     ]
@@ -228,6 +230,25 @@ def test_markers_come_where_they_are_asked_for(make_segmenter, frame_model):
     bench.send(cloud(START + 7 * PERIOD))
     bench.answered(6)
     assert len(shown) == 7
+
+
+def test_it_looks_closer_where_it_is_asked_to(make_segmenter, segmenter_model, tmp_path, capfd):
+    bench = make_segmenter(closer_look=True)
+    assert not bench.recognizer.start()
+    assert "closer_look: small does not say which of its classes" in capfd.readouterr().err
+    loaded = checkpoint.load(segmenter_model)
+    knows = tmp_path / "knows.safetensors"
+    card = replace(loaded.card, background=small_model.CLASSES[:2])
+    checkpoint.save(knows, loaded.model, card)
+    bench, messages = make_segmenter(model=str(knows), closer_look=True), stream(5)
+    bench.activate()
+    for number, message in enumerate(messages, start=1):
+        bench.send(message)
+        bench.answered(max(0, number - 2))
+    wanted = expected(knows, messages, replace(CONFIG, closer_look=True))
+    for answer, truth in zip(bench.answers, wanted, strict=True):
+        np.testing.assert_array_equal(table(answer)["label"][0], truth.labels)
+        np.testing.assert_array_equal(table(answer)["confidence"][0], truth.confidence)
 
 
 def test_without_any_model_it_says_which_parameters_to_set(ros, capfd):

@@ -96,6 +96,17 @@ def test_the_segmenters_settings_are_options(run, tmp_path: Path) -> None:
     assert "max_distance 0.25" in page
 
 
+def test_a_closer_look_is_an_option(run, tmp_path: Path) -> None:
+    cases.clouds(tmp_path / "room")
+    plain = small_model.save_segmenter(tmp_path / "plain.safetensors")
+    code, _, err = run("room", "--model", plain, "--closer-look")
+    assert code == 2 and "closer_look: small does not say which of its classes" in err
+    model = small_model.save_segmenter(tmp_path / "model.safetensors", background=("idle",))
+    code, _, err = run("room", "--model", model, "--closer-look")
+    assert code == 0, err
+    assert "closer_look True" in (tmp_path / "out/evaluate_bag/report.html").read_text()
+
+
 def test_a_setting_that_the_model_has_not_is_refused(run, model: Path, tmp_path: Path) -> None:
     cases.clouds(tmp_path / "room")
     code, _, err = run("room", "--model", model, "--max-distance", 0.3)

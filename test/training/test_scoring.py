@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import small_model
 import torch
 from torch import nn
 
+from fourd_perception.checkpoint import Checkpoint
+from fourd_perception.closer_look import CloserLook
 from fourd_perception.models import ClipModel
 from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
@@ -95,6 +98,35 @@ def test_every_point_is_judged_once_in_its_place(videos, step, count):
     for _, index, classes in answered:
         expected = videos.frame(videos.videos[0], index).points[:, 2] > 0.5
         np.testing.assert_array_equal(classes, expected)
+
+
+class ThinksAgain(SaysHeight):
+    """Of what is above alone it says that it is below."""
+
+    def forward(self, points):
+        first = super().forward(points)
+        return first.flip(-1) if points[..., 2].min() > 0.5 else first
+
+
+@pytest.mark.parametrize("count", [1, 3, 30])
+def test_every_point_is_judged_once_by_two_looks(videos, count):
+    """Less than half of a frame is looked at again; where it is half or more, the first counts."""
+    shown, clip = PreprocessConfig(points=40), ClipConfig(frames=count, rate=10.0)
+    card = small_model.card(classes=("low", "high"), background=("low",), preprocess=shown)
+    closer = CloserLook(Checkpoint(card, ThinksAgain()), count)
+    asked = ThinksAgain(), videos, videos.videos, clip, shown
+    plain = {index: one for _, index, one in scoring.point_classes(*asked)}
+    answered = list(scoring.point_classes(*asked, closer=closer))
+    assert sorted(index for _, index, _ in answered) == list(range(FRAMES))
+    again = [index for _, index, one in answered if not one.any()]
+    assert set(again) >= {index for index, one in plain.items() if one.mean() < 0.5}
+    assert 0 < len(again) < FRAMES
+    for _, index, classes in answered:
+        if index not in again:
+            np.testing.assert_array_equal(classes, plain[index])
+    counts = scoring.point_confusion(*asked, closer=closer)
+    assert counts[1, 0] == sum((frame.point_labels == 1).sum() for n, frame in enumerate(frames())
+                               if n in again)  # fmt: skip
 
 
 def test_scores_do_not_depend_on_chance(videos):

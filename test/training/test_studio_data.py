@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 
+from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
 from fourd_perception.parameters import from_mapping, load_yaml
 from training import datasets
@@ -13,6 +15,8 @@ from training.config import DataConfig, FinetuneConfig
 from training.datasets import studio_actions, studio_boxes, studio_points
 from training.datasets.labelled_video import NO_LABEL, NO_POINT_LABEL
 from training.datasets.prepared import Video
+from training.finetune import model_card
+from training.identity import identity
 
 pytest.importorskip("mujoco")
 from fourd_perception import studio
@@ -112,3 +116,17 @@ def test_the_recipes_of_the_boxes_are_of_the_same_videos():
     assert runs["align_boxes"].preprocess == runs["boxes"].preprocess
     assert runs["align_boxes"].clip == runs["boxes"].clip
     assert runs["align_boxes"].model == runs["boxes"].model
+
+
+def test_the_shipped_model_knows_its_recipes_background():
+    recipe = load_yaml(FinetuneConfig, "config/training/studio_points.yaml")
+    card = checkpoint.read_card("models/studio_points.safetensors")
+    assert card.background == recipe.background == studio.POINT_CLASSES[-3:]
+    made = model_card(recipe, card.model, studio.POINT_CLASSES, [])
+    assert made.background == recipe.background
+
+
+def test_a_background_makes_no_other_run():
+    recipe = load_yaml(FinetuneConfig, "config/training/studio_points.yaml")
+    assert identity(recipe) == identity(replace(recipe, background=()))
+    assert identity(recipe) != identity(replace(recipe, seed=1))
