@@ -63,11 +63,12 @@ def row_stride(
     height: at least 1. row: bytes of a row without padding. size: bytes of all data; what lies
     beyond the last row is tolerated, as some drivers publish a whole buffer that they fill in part.
     0 or the size of the whole cloud says nothing (many drivers publish these): no padding then.
+    Nor is a single row's distance to the next one asked for, which may be any number.
     """
     claimed = whole(message, name, bad)
     if 0 < claimed < row:
         raise bad(f"{name} too small", f"expected at least {row}, got {claimed}")
-    stride = claimed or row
+    stride = claimed if claimed and height > 1 else row
     if claimed in (height * row, size) and (height - 1) * claimed + row > size:
         stride = row
     needed = (height - 1) * stride + row

@@ -160,6 +160,12 @@ def test_what_cannot_be_read_is_refused_with_a_reason_to_count_by(changes, reaso
     assert str(caught.value).startswith(f"Image: {reason}: ")
 
 
+def test_a_single_row_has_no_distance_to_the_next():
+    data = bytes(range(12))
+    message = small(height=1, width=4, data=data, step=2**64)
+    assert from_message(message).tobytes() == data
+
+
 @settings(deadline=None)
 @given(
     st.dictionaries(
