@@ -196,6 +196,7 @@ CLIPS = {
     "pptr_msr": (24, 2048),
     "pptr_segmenter_hoi4d": (3, 8192),
     "pptr_segmenter_small": (3, 1024),
+    "pptr_small": (24, 512),
     "pptr_small_actions": (150, 512),
     "pst_transformer_msr_small": (24, 2048),
     "pst_transformer_ntu": (24, 2048),
