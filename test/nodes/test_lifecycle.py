@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import threading
@@ -123,7 +124,8 @@ def test_a_defect_in_a_transition_is_recovered_from(make_bench, monkeypatch, cap
 def test_a_forbidden_transition_is_refused_and_changes_nothing(make_bench):
     bench = make_bench()
     bench.activate()
-    with pytest.raises(Exception, match="Transition is not registered"):
-        bench.recognizer.trigger_configure()
+    # Jazzy's rclpy raises, Kilted's says so and returns an error.
+    with contextlib.suppress(RuntimeError):
+        assert bench.recognizer.trigger_configure() is TransitionCallbackReturn.ERROR
     bench.send(*stream(FRAMES))
     bench.answered(1)
