@@ -95,20 +95,33 @@ def epoch_batches(
     return [partial(make, numbers) for numbers in batch_numbers(chosen, config, epoch)]
 
 
-def pretrain(config: PretrainConfig, folder: Path, *, fresh: bool = False) -> Path:
+def pretrain(
+    config: PretrainConfig, folder: Path, *, fresh: bool = False, judged: bool = False
+) -> Path:
     """Train to the end; returns the path of the point encoder's weights.
 
     Goes on from `folder/state.pt` if it is there, unless `fresh`. Under torchrun, in all processes.
-    Raises InputError, before anything is trained, on what cannot be learnt from.
+    Raises InputError, before anything is trained, on what cannot be learnt from, or, if it is to be
+    `judged`, on too few videos held out to judge it by.
     """
     with opened(config, folder) as (processes, videos):
-        return _pretrain(config, folder, videos, fresh, processes)
+        parts = split(videos, config.data)
+        if judged and len(parts["holdout"]) < 2:
+            raise InputError(
+                f"--results: {len(parts['holdout'])} videos are held out, and it is judged by "
+                "those: name groups in data.holdout"
+            )
+        return _pretrain(config, folder, videos, parts, fresh, processes)
 
 
 def _pretrain(
-    config: PretrainConfig, folder: Path, videos: PreparedVideos, fresh: bool, processes: Processes
+    config: PretrainConfig,
+    folder: Path,
+    videos: PreparedVideos,
+    parts: dict[str, list[Video]],
+    fresh: bool,
+    processes: Processes,
 ) -> Path:
-    parts = split(videos, config.data)
     check_videos(videos, parts, config)
     model, sizes = build_model(config)
     means = Means()
@@ -197,16 +210,14 @@ def _card(
 
 
 def record(config: PretrainConfig, card: EncoderCard, path: str) -> None:
-    """Write the figures of the videos held out. Raises InputError if there are none."""
+    """Write the figures of the videos held out, as the encoder's card has them."""
     held_out, trained_on = card.trained_on["holdout_videos"], card.trained_on
-    if not trained_on["figures"]:
-        raise InputError(f"--results: {held_out} videos are held out; name groups in data.holdout")
     write_result(
         path,
         name=config.name,
         command=shlex.join(["python", *sys.argv]),
-        data=f"{config.data.dataset}, {held_out} clips of {', '.join(config.data.holdout)}, which "
-        "are held out",
+        data=f"{config.data.dataset}, {held_out} clips that are held out: "
+        + (", ".join(config.data.holdout) or "the protocol's"),
         protocol=f"CrossVideo, {card.architecture}, {config.epochs} epochs on "
         f"{trained_on['videos']} clips without labels; holdout_retrieval: percent of the held-out "
         "clips of points whose own images are the nearest of all, _points: the other way round; "
@@ -227,7 +238,7 @@ def main() -> int:
         files="config/training/crossvideo_*", example="loss.temperature=0.1",
         results="write the figures of the clips held out to this file",
     )  # fmt: skip
-    path = pretrain(asked.config, asked.folder, fresh=asked.fresh)
+    path = pretrain(asked.config, asked.folder, fresh=asked.fresh, judged=bool(asked.results))
     if asked.results:
         record(asked.config, initial_weights.read_card(path), asked.results)
     return 0

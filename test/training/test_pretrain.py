@@ -211,6 +211,19 @@ def test_the_command_line(root, tmp_path, monkeypatch, capsys):
     assert found["retrieval_chance"] == pytest.approx(100 / videos["holdout_videos"], abs=1e-3)
 
 
+def test_results_without_a_holdout_are_refused_before_anything_is_trained(
+    root, tmp_path, monkeypatch, capsys
+):
+    data = document(root)["data"] | {"holdout": []}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(document(root, data=data)))
+    arguments = ["--config", "run.yaml", "--out", "out", "--results", "results.json"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["pretrain.py", *arguments])
+    assert pretrain.main() == 2
+    assert "name groups in data.holdout" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/*.safetensors")) and not (tmp_path / "results.json").exists()
+
+
 def test_a_clip_is_two_views_and_images_of_the_same_frames(root):
     videos, run = PreparedVideos(root / "prepared"), config(root)
     video = videos.videos[0]
