@@ -118,6 +118,18 @@ def generate_launch_description() -> LaunchDescription:
                 description="of the depth images; empty: the one beside them",
             ),
             DeclareLaunchArgument(
+                "image_transport",
+                default_value="",
+                choices=["", "raw", "compressed"],
+                description="how colour images come; empty: what the params files say",
+            ),
+            DeclareLaunchArgument(
+                "depth_image_transport",
+                default_value="",
+                choices=["", "raw", "compressedDepth"],
+                description="how depth images come; empty: what the params files say",
+            ),
+            DeclareLaunchArgument(
                 "rviz", default_value="false", choices=YES_OR_NO, description="show it in RViz"
             ),
             DeclareLaunchArgument(
@@ -157,11 +169,16 @@ def start(context: LaunchContext) -> list:
         beside = depth.rpartition("/")[0] + "/camera_info"
         remappings += [("depth", depth), ("camera_info", camera_info or beside)]
 
+    transports = {
+        "image_transport": given["image_transport"],
+        "depth_image_transport": given["depth_image_transport"],
+    }
+
     def node(name: str, params_file: str, *, models: dict, **others: bool) -> LifecycleNode:
         # Launch drives the nodes, or nobody: a file is not to make a node drive itself as well. But
         # one that is started again does: what launch asks of it, its dead predecessor would get,
         # whom DDS believes to be alive for some seconds more.
-        told = {key: file for key, file in models.items() if file}
+        told = {key: value for key, value in (models | transports).items() if value}
         overrides = time | {"autostart": autostart and respawn} | told | others
         overrides |= {"use_depth": True} if depth else {}
         return LifecycleNode(

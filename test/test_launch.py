@@ -21,6 +21,7 @@ ARGUMENTS = {
     "rviz", "autostart", "respawn", "depth", "camera_info", "video_text_model",
     "fastdds_profile", "recognition", "segmentation",
     "segmenter_params_file", "segmenter_model", "segmenter_action_model",
+    "image_transport", "depth_image_transport",
 }  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def test_rviz_shows_the_topics_that_the_launch_file_remaps():
     config = yaml.safe_load((ROOT / "config" / "recognizer.rviz").read_text(encoding="utf-8"))
     displays = config["Visualization Manager"]["Displays"]
     assert {one["Topic"]["Value"] for one in displays if "Topic" in one} == {
-        "points", "image", "segmenter/segmentation", "segmenter/markers",
+        "points", "image", "segmenter/segmentation", "segmenter/markers", "recognizer/markers",
     }  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def test_the_foxglove_layout_shows_what_the_nodes_publish():
     assert sorted(panels(layout["layout"])) == sorted(layout["configById"])
     assert set(re.findall(r'"(/[a-z_/]+)', text)) == {
         "/segmenter/segmentation", "/segmenter/markers", "/segmenter/frame_action",
-        "/recognizer/action", "/diagnostics", camera.POINTS, camera.COLOR,
+        "/recognizer/action", "/recognizer/markers", "/diagnostics", camera.POINTS, camera.COLOR,
     }  # fmt: skip
 
 
@@ -173,6 +174,32 @@ def test_depth_images_are_taken_with_the_camera_info_beside_them(build):
         "depth": "/cam/depth/image", "camera_info": "/cam/depth/camera_info",
     }  # fmt: skip
     assert remapped(depth="/d", camera_info="/i") == {"depth": "/d", "camera_info": "/i"}
+
+
+def test_both_nodes_are_told_a_transport_and_else_what_their_files_say(build):
+    def told(**arguments):
+        made = build(segmentation="true", **arguments)
+        given = [
+            {name[0].text: value for name, value in part.items()}
+            for name, one in made
+            if name == "LifecycleNode"
+            for part in one._Node__parameters
+            if isinstance(part, dict)
+        ]
+        return [
+            {
+                key: yaml.safe_load(value[0].text)
+                for key, value in one.items()
+                if key.endswith("transport")
+            }
+            for one in given
+        ]
+
+    assert told() == [{}, {}]
+    assert (
+        told(depth="/d", depth_image_transport="compressedDepth", image_transport="raw")
+        == [{"depth_image_transport": "compressedDepth", "image_transport": "raw"}] * 2
+    )
 
 
 def test_left_to_a_manager_the_bag_plays_at_once(build):
