@@ -16,8 +16,9 @@ from rosbags.interfaces import Connection
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag_source import TRANSFORMS, BagSource, first_message, is_static
 from fourd_perception.looking.transforms import TransformBuffer
-from fourd_perception.messages import clouds
+from fourd_perception.messages import clouds, compressed_depth
 from fourd_perception.messages.depth_images import DepthReader, is_rectified
+from fourd_perception.messages.images import depth_from_message
 from fourd_perception.messages.point_labels import labels_of
 from fourd_perception.messages.reading import BadMessage
 from fourd_perception.messages.stamps import from_stamp
@@ -76,7 +77,11 @@ class BagFrames:
         self._span = (start, stop)
         self._transforms = transforms
         self._last_stamp: int | None = None
-        self._depth = DepthReader(rectified=is_rectified(source.depth or ""))
+        raw = source.depth_transport == "raw"
+        self._depth = DepthReader(
+            rectified=is_rectified(source.depth_name),
+            decode=depth_from_message if raw else compressed_depth.from_message,
+        )
         self._info = first_message(bag, source.camera_info) if source.camera_info else None
 
     def __iter__(self) -> Iterator[BagFrame]:
@@ -181,7 +186,7 @@ class BagFrames:
             raise BadMessage("no CameraInfo", "none that can be read comes with the depth images")
         else:
             points = self._depth.points(message, self._info)
-        rows = max(1, int(message.height))
+        rows = max(1, int(message.height) if self._source.points else self._depth.rows)
         return Frame(stamp, str(message.header.frame_id), points, rows=rows), labels
 
     def _copy(self, tap: Tap, connection: Connection, recorded: int, data: bytes) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fourd_perception.errors import InputError
+from fourd_perception.messages import compressed_depth
 from fourd_perception.recordings.bag_reader import Bag, BagError
 
 POINTS = "sensor_msgs/msg/PointCloud2"
@@ -17,6 +18,9 @@ TRANSFORMS = "tf2_msgs/msg/TFMessage"
 
 DEPTHS = ("16UC1", "32FC1")
 """Encodings of depth images."""
+
+_PACKED = f"/{compressed_depth.TRANSPORT}"
+"""What image_transport puts after the topic of depth images that it compresses."""
 
 
 def is_static(topic: str) -> bool:
@@ -38,6 +42,16 @@ class BagSource:
     image: str | None = None
 
     @property
+    def depth_transport(self) -> str:
+        """How the depth images come: as they are, `raw`, or compressed, `compressedDepth`."""
+        return compressed_depth.TRANSPORT if is_packed_depth(self.depth or "") else "raw"
+
+    @property
+    def depth_name(self) -> str:
+        """What the nodes call the depth images' topic: without the name of a transport."""
+        return (self.depth or "").removesuffix(_PACKED)
+
+    @property
     def frames(self) -> str:
         """The topic that makes the frames."""
         return self.points or self.depth or ""
@@ -48,10 +62,16 @@ class BagSource:
         return f"{frames}; images from {self.image}" if self.image else frames
 
 
+def is_packed_depth(topic: str) -> bool:
+    """Whether a topic of CompressedImage is one of depth images."""
+    return topic.endswith(_PACKED)
+
+
 def find_source(bag: Bag, asked: BagSource | None = None) -> BagSource:
     """The topics to evaluate; what is asked for is taken, the rest is found by type.
 
-    Clouds go before depth images. Of several colour topics none is taken: they are only to look at.
+    Clouds go before depth images, and images as they are before compressed ones. Of several colour
+    topics none is taken: they are only to look at.
     Raises InputError where a topic is not there or is of another type, where the bag has neither
     clouds nor depth images, and where it has several: the line lists them, and the option.
     """
@@ -61,7 +81,10 @@ def find_source(bag: Bag, asked: BagSource | None = None) -> BagSource:
         by_type.setdefault(kind, []).append(topic)
     first = _first_messages(bag, by_type.get(IMAGE, []))
     depths = [topic for topic, message in first.items() if _is_depth(topic, message.encoding)]
-    colours = [topic for topic in first if topic not in depths] + by_type.get(COMPRESSED, [])
+    packed = by_type.get(COMPRESSED, [])
+    colours = [topic for topic in first if topic not in depths]
+    colours += [topic for topic in packed if not is_packed_depth(topic)]
+    depths = depths or [topic for topic in packed if is_packed_depth(topic)]
     _check(bag, asked, by_type)
 
     points, depth, info = asked.points, asked.depth, asked.camera_info
@@ -71,7 +94,8 @@ def find_source(bag: Bag, asked: BagSource | None = None) -> BagSource:
         if not (points or depth):
             held = ", ".join(f"{topic} ({kind})" for topic, kind in sorted(bag.topics.items()))
             raise InputError(
-                f"{bag.path}: neither a PointCloud2 nor a depth Image (16UC1 or 32FC1); "
+                f"{bag.path}: neither a PointCloud2 nor a depth Image (16UC1 or 32FC1, or a "
+                f"CompressedImage on <topic>{_PACKED}); "
                 f"it has {held or 'no messages'}"
             )
     if points and depth:
@@ -86,11 +110,13 @@ def find_source(bag: Bag, asked: BagSource | None = None) -> BagSource:
 def _check(bag: Bag, asked: BagSource, by_type: dict[str, list[str]]) -> None:
     for option, topic, kinds in (
         ("--points", asked.points, (POINTS,)),
-        ("--depth", asked.depth, (IMAGE,)),
+        ("--depth", asked.depth, (IMAGE, COMPRESSED)),
         ("--camera-info", asked.camera_info, (INFO,)),
         ("--image", asked.image, (IMAGE, COMPRESSED)),
     ):
         known = [one for kind in kinds for one in by_type.get(kind, [])]
+        if option == "--depth":
+            known = [one for one in known if bag.topics[one] == IMAGE or is_packed_depth(one)]
         if topic and topic not in known:
             got = bag.topics.get(topic)
             raise InputError(
@@ -115,6 +141,7 @@ def _is_depth(topic: str, encoding: str) -> bool:
 
 def _camera_info(bag: Bag, depth: str, candidates: list[str]) -> str:
     """The one beside the image, as image_transport or the RealSense SDK has it, or the only one."""
+    depth = depth.removesuffix(_PACKED)
     beside = depth.rpartition("/")[0] + "/camera_info"
     for one in (beside, depth.removesuffix("/image/data") + "/info/camera_info"):
         if one in candidates:

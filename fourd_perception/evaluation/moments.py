@@ -11,9 +11,14 @@ from fourd_perception.errors import InputError
 from fourd_perception.evaluation import charts
 from fourd_perception.evaluation.bag import BagResult
 from fourd_perception.evaluation.bag_frames import BagFrames
-from fourd_perception.evaluation.bag_source import COMPRESSED, DEPTHS, BagSource
+from fourd_perception.evaluation.bag_source import (
+    COMPRESSED,
+    DEPTHS,
+    BagSource,
+    is_packed_depth,
+)
 from fourd_perception.evaluation.session import Picture
-from fourd_perception.messages import images
+from fourd_perception.messages import compressed_depth, images
 from fourd_perception.recordings.bag_reader import Bag, open_bag
 from fourd_perception.stream.frame import SECOND
 
@@ -83,7 +88,9 @@ def _image_near(bag: Bag, source: BagSource, recorded: int) -> NDArray[np.uint8]
         return None
     try:
         message = bag.deserialize(*nearest[1])
-        if nearest[2] == COMPRESSED:
+        if nearest[2] == COMPRESSED and is_packed_depth(topic):
+            picture = charts.shade_depth(compressed_depth.from_message(message))
+        elif nearest[2] == COMPRESSED:
             picture = images.compressed_from_message(message)
         elif message.encoding in DEPTHS:
             picture = charts.shade_depth(images.depth_from_message(message))

@@ -82,7 +82,10 @@ def _played(result: BagResult, job: BagJob) -> Played:
         if source.camera_info is None:
             return Played(source.frames, transforms=placed)
         first = next(raw_messages(bag, bag.of_topics([source.camera_info])))
-        return Played(source.frames, source.camera_info, first[2], placed)
+        return Played(
+            source.frames, source.camera_info, first[2], placed, source.depth_name,
+            source.depth_transport,
+        )  # fmt: skip
 
 
 @command

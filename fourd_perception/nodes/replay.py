@@ -18,7 +18,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from fourd_perception.errors import InputError
 from fourd_perception.nodes.listener import HeardClasses, HeardLabels, Listener
@@ -80,13 +80,30 @@ class Played:
     """What is played of a bag: its clouds, or depth images and their camera_info.
 
     frames, camera_info: topics; None with clouds. first_info: of the bag's first CameraInfo the
-    CDR, sent from the beginning, as by a driver that runs already. transforms: topics.
+    CDR, sent from the beginning, as by a driver that runs already. transforms: topics. depth_name:
+    `frames` without the name of their transport, depth_transport, if they are depth images.
     """
 
     frames: str = camera.POINTS
     camera_info: str | None = None
     first_info: bytes = b""
     transforms: tuple[str, ...] = ()
+    depth_name: str = ""
+    depth_transport: str = "raw"
+
+    @property
+    def kind(self) -> type:
+        """Of the messages that make the frames."""
+        if self.camera_info is None:
+            return PointCloud2
+        return Image if self.depth_transport == "raw" else CompressedImage
+
+    @property
+    def remapped(self) -> dict[str, str]:
+        """The nodes' names of what is played, and its topics."""
+        if self.camera_info is None:
+            return {"points": self.frames}
+        return {"depth": self.depth_name, "camera_info": self.camera_info}
 
     @property
     def topics(self) -> list[str]:
@@ -110,11 +127,12 @@ class Started:
 
     def arguments(self, played: Played) -> list[str]:
         """Its module and command line."""
-        depth = played.camera_info is not None
-        given = {"autostart": True, "top_k": 0, "use_depth": depth, **self.parameters}
+        given = {
+            "autostart": True, "top_k": 0, "use_depth": played.camera_info is not None,
+            "depth_image_transport": played.depth_transport, **self.parameters,
+        }  # fmt: skip
         told = [("-p", f"{key}:={_as_yaml(value)}") for key, value in given.items()]
-        names = ["depth", "camera_info"] if depth else ["points"]
-        told += [("-r", f"{name}:={topic}") for name, topic in zip(names, played.topics)]
+        told += [("-r", f"{name}:={topic}") for name, topic in played.remapped.items()]
         if self.image_topic:
             told.append(("-r", f"image:={self.image_topic}"))
         return [
@@ -164,8 +182,9 @@ class Replay:
     def __enter__(self) -> Replay:
         self._stack.enter_context(self._signals)
         names = [node.name for node in self._nodes]
-        kind = Image if self._played.camera_info else PointCloud2
-        self._listener = Listener(self._played.frames, names, kind, context=self._context)
+        self._listener = Listener(
+            self._played.frames, names, self._played.kind, context=self._context
+        )
         self._stack.callback(self._listener.destroy_node)
         self._executor.add_node(self._listener)
         self._stack.callback(self._executor.shutdown)

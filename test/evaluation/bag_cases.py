@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from fourd_perception.messages.clouds import to_fields
@@ -20,6 +23,7 @@ START = 1_764_000_000 * SECOND
 PINHOLE = Intrinsics(width=8, height=6, fx=10.0, fy=12.0, cx=4.0, cy=3.0)
 INFO = camera.MESSAGE_TYPES[camera.DEPTH_INFO]
 IMAGE = camera.MESSAGE_TYPES[camera.DEPTH]
+PACKED = "sensor_msgs/msg/CompressedImage"
 CLOUD = camera.MESSAGE_TYPES[camera.POINTS]
 
 
@@ -58,6 +62,20 @@ def depth(number: int, topic: str = camera.DEPTH) -> list[Recorded]:
         Recorded(topic, IMAGE, time, camera.depth_image(image, time)),
         Recorded(beside, INFO, time, camera.camera_info(PINHOLE, time)),
     ]
+
+
+def packed_depth(number: int, topic: str = camera.DEPTH) -> list[Recorded]:
+    """The same as `depth`, as image_transport's compressedDepth has it."""
+    raw, info = depth(number, topic)
+    pixels, file = np.frombuffer(raw.message.data, "<u2").reshape(6, 8), io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    message = camera.make(
+        PACKED,
+        header=raw.message.header,
+        format="16UC1; compressedDepth png",
+        data=np.frombuffer(struct.pack("<iff", 0, 0.0, 0.0) + file.getvalue(), np.uint8),
+    )
+    return [Recorded(f"{topic}/compressedDepth", PACKED, raw.time, message), info]
 
 
 def write(path: Path, messages: Sequence[Recorded]) -> Path:

@@ -78,14 +78,15 @@ def test_twice_is_bit_for_bit_the_same(models, tmp_path: Path, task: str) -> Non
     ]
 
 
-def test_depth_images_make_the_same_frames(models, tmp_path: Path) -> None:
-    path = cases.write(
-        tmp_path / "bag", [one for number in range(40) for one in cases.depth(number)]
-    )
+@pytest.mark.parametrize(
+    ("record", "topic"),
+    [(cases.depth, camera.DEPTH), (cases.packed_depth, f"{camera.DEPTH}/compressedDepth")],
+)
+def test_depth_images_make_the_same_frames(models, tmp_path: Path, record, topic: str) -> None:
+    path = cases.write(tmp_path / "bag", [one for number in range(40) for one in record(number)])
     result = run(models, path)
-    assert result.source == BagSource(
-        depth=camera.DEPTH, camera_info=camera.DEPTH_INFO, image=camera.DEPTH
-    )
+    assert result.source == BagSource(depth=topic, camera_info=camera.DEPTH_INFO, image=topic)
+    assert result.notes == ()
     pipeline, reader, expected = make_pipeline(models["action_recognition"]), DepthReader(), []
     for number in range(40):
         image, info = (one.message for one in cases.depth(number))

@@ -40,6 +40,29 @@ def test_depth_images_are_known_by_their_encoding(tmp_path: Path) -> None:
     assert found == BagSource(None, "/b/image", "/b/camera_info", "/a/image")
 
 
+def test_compressed_depth_images_are_known_by_their_topic(tmp_path: Path) -> None:
+    packed = cases.packed_depth(0, "/b/image_rect_raw")
+    found = find(tmp_path / "bag", colour(0, "/a/image"), *packed)
+    topic = "/b/image_rect_raw/compressedDepth"
+    assert found == BagSource(None, topic, "/b/camera_info", "/a/image")
+    assert (found.depth_name, found.depth_transport) == ("/b/image_rect_raw", "compressedDepth")
+    assert find(tmp_path / "bag", depth=topic) == found
+    both = find(tmp_path / "both", *packed, *cases.depth(0, "/b/image_rect_raw"))
+    assert (both.depth, both.depth_transport) == ("/b/image_rect_raw", "raw")
+    alone = find(tmp_path / "alone", *packed)
+    assert alone.image == topic, "for want of colour the depth is looked at"
+
+
+def test_compressed_colour_is_no_depth(tmp_path: Path) -> None:
+    _, info = cases.depth(0, "/b/image")
+    packed = cases.packed_depth(0)[0]
+    jpeg = cases.Recorded("/b/image/compressed", packed.kind, packed.time, packed.message)
+    with pytest.raises(InputError, match="--depth /b/image/compressed: it is a .*there is none"):
+        find(tmp_path / "bag", jpeg, info, depth="/b/image/compressed")
+    with pytest.raises(InputError, match="neither a PointCloud2"):
+        find(tmp_path / "bag")
+
+
 def test_a_recording_of_the_realsense_sdk_is_known_by_its_topics(tmp_path: Path) -> None:
     where = "/device_0/sensor_0/Depth_0"
     image, info = cases.depth(0, f"{where}/image/data")

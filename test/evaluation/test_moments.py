@@ -11,9 +11,11 @@ import pytest
 import small_model
 
 from fourd_perception import checkpoint
+from fourd_perception.evaluation import charts
 from fourd_perception.evaluation.bag import BagResult, evaluate, make_pipeline
 from fourd_perception.evaluation.bag_labels import BagTruth
 from fourd_perception.evaluation.moments import hardest, picture_moments
+from fourd_perception.messages.images import depth_from_message
 from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.recording import Interval
 from fourd_perception.stream.frame import SECOND
@@ -66,6 +68,16 @@ def test_the_pictures_are_of_these_moments(result: BagResult) -> None:
         number = round((one.stamp - cases.START) / cases.PERIOD)
         np.testing.assert_array_equal(one.points, cases.points(number))
         assert one.image is not None and (one.image == number % 256).all()
+
+
+@pytest.mark.parametrize("record", [cases.depth, cases.packed_depth])
+def test_without_colour_the_depth_is_shown(tmp_path: Path, record) -> None:
+    model = checkpoint.load(small_model.save(tmp_path / "model.safetensors"))
+    bag = cases.write(tmp_path / "bag", [one for number in range(60) for one in record(number)])
+    picture = picture_moments(evaluate(bag, make_pipeline(model)), 1)[0]
+    number = round((picture.stamp - cases.START) / cases.PERIOD)
+    depth = depth_from_message(cases.depth(number)[0].message)
+    np.testing.assert_array_equal(picture.image, charts.shade_depth(depth))
 
 
 def test_a_bag_without_images_has_its_clouds(tmp_path: Path) -> None:

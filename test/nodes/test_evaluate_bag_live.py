@@ -26,11 +26,16 @@ def depth_images(path: Path, count: int) -> Path:
     return cases.write(path, [one for number in range(count) for one in cases.depth(number)])
 
 
+def packed_depth_images(path: Path, count: int) -> Path:
+    return cases.write(path, [one for number in range(count) for one in cases.packed_depth(number)])
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "record"),
     [
         ("save", (), cases.clouds),
         ("save", ("--stride", "1"), depth_images),
+        ("save", (), packed_depth_images),
         ("save_segmenter", ("--max-distance", "0.3", "--latency-frames", "1"), cases.clouds),
         ("save_frame_model", ("--stride", "3", "--latency-frames", "1"), cases.clouds),
     ],
