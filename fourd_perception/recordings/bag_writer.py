@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.bag_reader import BagError
-from fourd_perception.recordings.recording import RecordedFrame, Recording
+from fourd_perception.recordings.recording import Interval, RecordedFrame, Recording
 from fourd_perception.recordings.truth import (
     FILE_NAME,
+    OTHERS_NAME,
     POINT_CLASSES_NAME,
     write_point_classes,
     write_truth,
@@ -102,16 +103,20 @@ def write_bag(
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
         unfinished = Path(scratch) / path.name
         frames = _write_messages(unfinished, recording, start, content)
-        truth = [replace(one, start=one.start + start, end=one.end + start)
-                 for one in recording.truth]  # fmt: skip
-        write_truth(unfinished / FILE_NAME, truth)
+        write_truth(unfinished / FILE_NAME, _later(recording.truth, start))
+        for number, other in enumerate(recording.others, 1):
+            write_truth(unfinished / OTHERS_NAME.format(number), _later(other.truth, start))
         if content.labels:
             write_point_classes(unfinished / POINT_CLASSES_NAME, recording.point_classes)
         size = sum(file.stat().st_size for file in unfinished.iterdir())
         if path.exists():
             shutil.rmtree(path)
         unfinished.rename(path)
-    return BagSummary(path, frames, frames / recording.rate, len(truth), size / 1e6)
+    return BagSummary(path, frames, frames / recording.rate, len(recording.truth), size / 1e6)
+
+
+def _later(truth: Sequence[Interval], start: int) -> list[Interval]:
+    return [replace(one, start=one.start + start, end=one.end + start) for one in truth]
 
 
 def _check_target(path: Path, force: bool) -> None:

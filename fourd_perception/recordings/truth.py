@@ -4,6 +4,7 @@
     1764000000.000000000,1764000003.600000000,high_arm_wave
 
 Seconds on the clock of the header stamps, with nine decimals as ROS prints them; `end` is excluded.
+So are `truth_other_1.csv` and so on of whoever else does something in it.
 Where its clouds have a field `label`, `point_classes.csv` says what the numbers mean:
 
     number,name
@@ -24,6 +25,7 @@ from fourd_perception.stream.frame import SECOND
 from fourd_perception.whole_file import written
 
 FILE_NAME = "truth.csv"
+OTHERS_NAME = "truth_other_{}.csv"
 POINT_CLASSES_NAME = "point_classes.csv"
 _HEADER = ["start", "end", "label"]
 _CLASSES_HEADER = ["number", "name"]

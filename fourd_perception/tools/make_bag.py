@@ -40,9 +40,10 @@ def main() -> int:
         recording = studio_recording(
             seed, arguments.seconds, arguments.actions,
             empty_seconds=arguments.empty_seconds or 0.0, passer_by=arguments.passer_by,
+            companions=arguments.companions,
         )  # fmt: skip
     else:
-        only_studio = ("actions", "whole_room", "empty_seconds", "passer_by")
+        only_studio = ("actions", "whole_room", "empty_seconds", "passer_by", "companions")
         given = [name for name in only_studio if getattr(arguments, name)]
         if given:
             option = given[0].replace("_", "-")
@@ -74,17 +75,20 @@ def studio_recording(
     rate: float = 30.0,
     empty_seconds: float = 0.0,
     passer_by: bool = False,
+    companions: int = 0,
 ) -> Recording:
     """Somebody performs `actions`, or, where none are given, all of them by turns for `seconds`.
 
-    empty_seconds, passer_by: as in StudioConfig. Raises InputError on an unknown action, or where
-    the studio's renderer is not installed.
+    empty_seconds, passer_by, companions: as in StudioConfig. Raises InputError on an unknown
+    action, or where the studio's renderer is not installed.
     """
     try:
         from fourd_perception import studio
     except ImportError as error:
         raise InputError(f"the studio needs MuJoCo ({error}): pip install mujoco") from None
-    config = studio.StudioConfig(rate=rate, empty_seconds=empty_seconds, passer_by=passer_by)
+    config = studio.StudioConfig(
+        rate=rate, empty_seconds=empty_seconds, passer_by=passer_by, companions=companions
+    )
     if actions:
         return studio.perform(seed, actions, config)
     count = max(1, round(seconds * 2 / (config.seconds_least + config.seconds_most)))
@@ -170,6 +174,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--passer-by", action="store_true",
         help="studio: somebody else walks to and fro behind the person",
+    )  # fmt: skip
+    parser.add_argument(
+        "--companions", type=int, choices=range(3), default=0, metavar="N",
+        help="studio: so many others, 2 at most, act beside the person and behind; what they do is "
+        "in truth_other_1.csv and so on. Seen in depth and in a --whole-room",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="overwrite a bag that is there")
     parser.add_argument("--json", action="store_true", help="say what was written as JSON")

@@ -174,7 +174,33 @@ def test_a_studio_bag_can_begin_empty_and_says_where_its_camera_stands(run, tmp_
     assert -0.05 < person[:, 2].min() < 0.1 and 1.4 < person[:, 2].max() < 2.1
 
 
-@pytest.mark.parametrize("option", ["--passer-by", "--empty-seconds=2", "--whole-room"])
+def test_a_studio_bag_has_companions_and_what_they_do(run, tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    command = ["--studio", "--seed", "900001", "--actions", "idle", "--topics", "points",
+               "--whole-room", "--companions"]  # fmt: skip
+    for count in (0, 2):
+        code, _, err = run(tmp_path / str(count), *command, str(count))
+        assert code == 0, err
+    [alone], [person] = (read_truth(tmp_path / name / FILE_NAME) for name in ("0", "2"))
+    assert (alone.start, alone.label) == (person.start, person.label)
+    assert not list((tmp_path / "0").glob("truth_other_*"))
+    others = sorted(one.name for one in (tmp_path / "2").glob("truth_other_*"))
+    assert others == ["truth_other_1.csv", "truth_other_2.csv"]
+    for name in others:
+        truth = read_truth(tmp_path / "2" / name)
+        assert truth and truth[0].start >= person.start
+    first = [
+        clouds.from_message(next(iter(read_messages(tmp_path / name, camera.POINTS))).message)
+        for name in ("0", "2")
+    ]
+    there = np.isfinite(first[0]).all(1) & np.isfinite(first[1]).all(1)
+    nearer = first[0][there, 2] - first[1][there, 2] > 0.2
+    assert nearer.sum() > 200, "bodies stand before what the room shows without them"
+
+
+@pytest.mark.parametrize(
+    "option", ["--passer-by", "--empty-seconds=2", "--whole-room", "--companions=1"]
+)
 def test_what_only_the_studio_has_is_refused_of_msr(run, msr: Path, tmp_path: Path, option) -> None:
     code, _, err = run(tmp_path / "bag", "--msr", msr, option)
     name = option.partition("=")[0]
