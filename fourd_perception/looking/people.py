@@ -12,11 +12,11 @@ from scipy.optimize import linear_sum_assignment
 from fourd_perception.looking.bodies import Bodies, find_bodies
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.looking.person import (
-    BESIDE,
     LESSER,
     LOST_AFTER,
     SEEN,
     Place,
+    beside,
     of_a_persons_size,
     reach,
 )
@@ -24,8 +24,6 @@ from fourd_perception.stream.frame import SECOND, Person
 
 _BORN_AFTER = 3
 """Frames in a row in which a body must be there to be somebody: noise seldom is."""
-
-
 _WHOLE = 0.5
 """The part of a person's area that a body must have to say where they are: the legs below a table,
 or what somebody in front leaves to be seen, are elsewhere than their middle."""
@@ -183,12 +181,9 @@ class PeopleFollower:
         """Bodies, with what is beside each and much less than it, of several the nearest one's."""
         owner = np.full(len(bodies) + 1, -1)  # -1, of the points not asked for, has the last entry
         nearest = np.full(len(bodies), np.inf)
-        small = bodies.extents <= self._config.person_largest
-        small[list(taken.values())] = False
         for number, body in enumerate(taken.values()):
-            low, high = bodies.low[body] - BESIDE, bodies.high[body] + BESIDE
-            theirs = ((bodies.centre >= low) & (bodies.centre <= high)).all(axis=1) & small
-            theirs &= bodies.areas < LESSER * bodies.areas[body]
+            theirs = beside(bodies, body, self._config)
+            theirs[list(taken.values())] = False
             away = np.linalg.norm(bodies.centre - bodies.centre[body], axis=1)
             theirs &= away < nearest
             nearest[theirs] = away[theirs]

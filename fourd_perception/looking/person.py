@@ -18,7 +18,7 @@ _SPEED = 2.0
 _STRIDE = 0.25
 """A body this far, metres, from where a person was is them; and farther by a speed, metres a
 second, for the seconds since, but for no more than these: others come near in the meantime."""
-BESIDE = 0.35
+_BESIDE = 0.35
 """Metres around a person's box in which lesser bodies are theirs: a hand before the chest."""
 LESSER = 0.35
 """The part of a person's area that a body must not reach to be a part of them."""
@@ -89,10 +89,7 @@ class PersonFollower:
         self, points: NDArray[np.float32], bodies: Bodies, body: int, stamp: int
     ) -> NDArray[np.bool_]:
         """A body, with what is beside it and much less than it."""
-        low, high = bodies.low[body] - BESIDE, bodies.high[body] + BESIDE
-        theirs = ((bodies.centre >= low) & (bodies.centre <= high)).all(axis=1)
-        theirs &= bodies.areas < LESSER * bodies.areas[body]
-        theirs &= bodies.extents <= self._config.person_largest
+        theirs = beside(bodies, body, self._config)
         theirs[body] = True
         box = np.stack((bodies.low[theirs].min(axis=0), bodies.high[theirs].max(axis=0)))
         self._place = Place(stamp, bodies.centre[body], box)
@@ -131,6 +128,14 @@ def of_a_persons_size(bodies: Bodies, config: LookConfig) -> NDArray[np.bool_]:
         & (extents <= config.person_largest)
         & (bodies.areas >= SEEN)
     )
+
+
+def beside(bodies: Bodies, body: int, config: LookConfig) -> NDArray[np.bool_]:
+    """(B,) bool: which bodies are beside one, and so much less than it that they are part of it."""
+    low, high = bodies.low[body] - _BESIDE, bodies.high[body] + _BESIDE
+    near = ((bodies.centre >= low) & (bodies.centre <= high)).all(axis=1)
+    small = (bodies.areas < LESSER * bodies.areas[body]) & (bodies.extents <= config.person_largest)
+    return np.asarray(near & small)
 
 
 def reach(passed: int) -> float:
