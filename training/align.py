@@ -42,8 +42,8 @@ from training.pretrain_figures import Means
 from training.run_folder import (
     batch_numbers,
     begin,
+    check_negatives,
     clip_random,
-    clips_in_epoch,
     opened,
     steps_in_epoch,
 )
@@ -270,11 +270,7 @@ def check_videos(
     """Raises InputError if there are too few videos with a label, or they have no images."""
     if not parts["train"]:
         raise InputError(f"{config.data.prepared}: no training video has a label: take other data")
-    if clips_in_epoch(parts["train"], config) < 2:
-        raise InputError(
-            f"{config.data.prepared}: {len(parts['train'])} training videos make a batch of one, "
-            "which has no negatives: take more videos, or a larger sampling.epoch_share"
-        )
+    check_negatives(parts["train"], config)
     if config.fusion != "equal" and not parts["holdout"]:
         raise InputError(f"fusion: '{config.fusion}' is fitted on the hold-out, which is empty")
     first = parts["train"][0]

@@ -67,6 +67,10 @@ class SamplingConfig:
         1.0, "share of the training videos, drawn anew, that an epoch sees", at_least=0.001,
         at_most=1,
     )  # fmt: skip
+    one_group: bool = param(
+        False, "each batch has the clips of one group (a person) alone; then what is contrasted "
+        "in it cannot be told apart by who it is",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ from training.pretrain_figures import Means, holdout_figures
 from training.run_folder import (
     batch_numbers,
     begin,
+    check_negatives,
     clip_random,
-    clips_in_epoch,
     opened,
     steps_in_epoch,
 )
@@ -169,11 +169,7 @@ def check_videos(
 ) -> None:
     """Raises InputError if there are too few videos, they have no images, or clips do not fit."""
     scoring.video_step(videos, config.clip)
-    if clips_in_epoch(parts["train"], config) < 2:
-        raise InputError(
-            f"{config.data.prepared}: {len(parts['train'])} training videos make a batch of one, "
-            "which has no negatives: take more videos, or a larger sampling.epoch_share"
-        )
+    check_negatives(parts["train"], config)
     for video in [part[0] for part in parts.values() if part]:
         if videos.frame(video, 0).image is None:
             raise InputError(

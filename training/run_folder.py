@@ -29,15 +29,9 @@ if TYPE_CHECKING:
     AnyRun = FinetuneConfig | PretrainConfig | AlignConfig
 
 
-def clips_in_epoch(chosen: Sequence[Video], config: AnyRun) -> int:
-    """How many clips an epoch has."""
-    sampling = config.sampling
-    return max(1, round(len(chosen) * sampling.clips_per_video * sampling.epoch_share))
-
-
 def batches_in_epoch(chosen: Sequence[Video], config: AnyRun) -> int:
     """How many batches an epoch is cut into."""
-    return max(1, clips_in_epoch(chosen, config) // config.batch_size)
+    return sum(_batches(part, config) for part in _parts(chosen, config))
 
 
 def steps_in_epoch(chosen: Sequence[Video], config: AnyRun) -> int:
@@ -48,9 +42,43 @@ def steps_in_epoch(chosen: Sequence[Video], config: AnyRun) -> int:
 def batch_numbers(chosen: Sequence[Video], config: AnyRun, epoch: int) -> list[NDArray[np.int64]]:
     """The clips of each batch of an epoch, in random order; clip n is cut from video n modulo V."""
     random = np.random.default_rng([config.seed, epoch])
-    order = random.permutation(len(chosen) * config.sampling.clips_per_video)
-    order = order[: clips_in_epoch(chosen, config)]
-    return np.array_split(order, batches_in_epoch(chosen, config))
+    batches: list[NDArray[np.int64]] = []
+    for part in _parts(chosen, config):
+        order = random.permutation(len(part) * config.sampling.clips_per_video)
+        order = order[: _clips(part, config)]
+        numbers = part[order % len(part)] + order // len(part) * len(chosen)
+        batches += np.array_split(numbers, _batches(part, config))
+    if config.sampling.one_group:
+        random.shuffle(batches)
+    return batches
+
+
+def check_negatives(chosen: Sequence[Video], config: PretrainConfig | AlignConfig) -> None:
+    """Raises InputError if a batch would have one clip, which has nothing to be contrasted with."""
+    for part in _parts(chosen, config):
+        if _clips(part, config) < 2:
+            whose = f" of {chosen[part[0]].group}" if config.sampling.one_group else ""
+            raise InputError(
+                f"{config.data.prepared}: {len(part)} training videos{whose} make a batch of one, "
+                "which has no negatives: take more videos, or a larger sampling.epoch_share"
+            )
+
+
+def _parts(chosen: Sequence[Video], config: AnyRun) -> list[NDArray[np.int64]]:
+    """The videos' numbers: of all of them, or of each group if none is to share a batch."""
+    if not config.sampling.one_group:
+        return [np.arange(len(chosen))]
+    groups = np.array([video.group for video in chosen])
+    return [np.flatnonzero(groups == group) for group in np.unique(groups)]
+
+
+def _clips(part: NDArray[np.int64], config: AnyRun) -> int:
+    sampling = config.sampling
+    return max(1, round(len(part) * sampling.clips_per_video * sampling.epoch_share))
+
+
+def _batches(part: NDArray[np.int64], config: AnyRun) -> int:
+    return max(1, _clips(part, config) // config.batch_size)
 
 
 def clip_random(config: AnyRun, epoch: int, number: int) -> np.random.Generator:

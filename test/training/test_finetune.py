@@ -200,6 +200,30 @@ def test_an_epoch_may_be_a_share_of_the_videos_or_several_clips_of_each(root):
     assert set(names(0, epoch_share=0.5)) != set(names(1, epoch_share=0.5))
 
 
+def test_a_batch_may_be_of_one_group(root):
+    videos = PreparedVideos(root / "prepared")
+
+    def epoch(number, **sampling):
+        run = config(root, batch_size=2, sampling={"one_group": True, **sampling})
+        chosen = data.split(videos, run.data)["train"]
+        batches = run_folder.batch_numbers(chosen, run, number)
+        assert len(batches) == run_folder.batches_in_epoch(chosen, run)
+        assert run_folder.steps_in_epoch(chosen, run) == len(batches)
+        groups = [{chosen[clip % len(chosen)].group for clip in batch} for batch in batches]
+        assert all(len(one) == 1 for one in groups)
+        assert min(map(len, batches)) >= 2
+        return [one.pop() for one in groups], np.concatenate(batches).tolist(), len(chosen)
+
+    groups, clips, count = epoch(0)
+    assert sorted(clips) == list(range(count)) and len(set(groups)) > 1
+    assert any(epoch(number)[0] != sorted(groups) for number in range(9)), "in random order"
+    assert epoch(0) != epoch(1) and epoch(0) == (groups, clips, count)
+    _, twice, _ = epoch(0, clips_per_video=2)
+    assert sorted(twice) == list(range(2 * count))
+    _, half, _ = epoch(0, clips_per_video=2, epoch_share=0.5)
+    assert len(half) == len(set(half)) == count
+
+
 def test_a_model_of_other_classes_is_not_evaluated(root, tmp_path):
     made = small_model.save(tmp_path / "a.safetensors")
     with pytest.raises(InputError, match="small knows 3 classes"):

@@ -289,6 +289,7 @@ def test_means_are_of_one_epoch():
         ({"preprocess": {"points": 2}}, "2 points is too small"),
         ({"view": {"every": 4}}, "keeps 1 of a clip's 6 frames"),
         ({"sampling": {"epoch_share": 0.05}}, "batch of one"),
+        ({"sampling": {"epoch_share": 0.2, "one_group": True}}, "videos of p2 make a batch of one"),
         ({"preprocess": {"image_size": 0}}, "image_size: expected 1 to 4096"),
         ({"clip": {"frames": 6, "frame_step": 1, "rate": 15.0}}, "does not fall on them"),
         ({"architecture": "pptr"}, "unknown key"),
