@@ -187,6 +187,11 @@ class FinetuneConfig:
     left_out: tuple[str, ...] = param(
         (), "actions that are not trained on, for a run of align.py that leaves out the same"
     )
+    encoder_rate: float = param(
+        1.0, "learning rate of an encoder that --init gives, as a share of its classifier's, which "
+        "knows nothing yet",
+        at_least=0, at_most=1,
+    )  # fmt: skip
     epochs: int = param(60, "passes over the training videos", at_least=1)
     batch_size: int = param(
         16, "clips in a batch; an epoch is cut into equal batches of this or a few more", at_least=2

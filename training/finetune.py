@@ -160,6 +160,7 @@ def _finetune(
             config, sizes=sizes, classes=classes, videos=len(videos.videos), initial_weights=begun
         ),
         compute=config.compute, processes=processes,
+        rate_of=None if init is None else partial(_rate, config),
     )  # fmt: skip
     path = folder / f"{config.name}.safetensors"
     if not begin(run, config, path, fresh=fresh):
@@ -177,6 +178,10 @@ def _finetune(
         new.replace(path)
         print(path)
     return path
+
+
+def _rate(config: FinetuneConfig, name: str) -> float:
+    return 1.0 if initial_weights.is_of_classifier(name) else config.encoder_rate
 
 
 def begin_with(

@@ -56,12 +56,15 @@ class Loaded:
     kept: tuple[str, ...]
 
 
+def is_of_classifier(name: str) -> bool:
+    """Whether a model's tensor, by its name, is of its classifier, not of its encoder."""
+    return name.startswith(_CLASSIFIERS)
+
+
 def encoder_state(model: nn.Module) -> dict[str, Tensor]:
     """The state of a model without its classifier; the tensors are the model's own."""
     return {
-        name: tensor
-        for name, tensor in model.state_dict().items()
-        if not name.startswith(_CLASSIFIERS)
+        name: tensor for name, tensor in model.state_dict().items() if not is_of_classifier(name)
     }
 
 

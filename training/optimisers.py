@@ -12,14 +12,23 @@ from torch import Tensor, nn
 from training.config import OptimiserConfig
 
 
-def optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """Weight decay is for matrices; normalisation and biases go without."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+def optimiser(
+    model: nn.Module, config: OptimiserConfig, rate_of: Callable[[str], float] | None = None
+) -> torch.optim.Optimizer:
+    """Weight decay is for matrices; normalisation and biases go without.
+
+    rate_of: from a parameter's name to its share of the learning rate; None: all have all of it.
+    """
+    named = [(rate_of(name) if rate_of else 1.0, p) for name, p in model.named_parameters()]
+    groups = []
+    for rate in sorted({rate for rate, _ in named}, reverse=True):
+        alike = [p for own, p in named if own == rate]
+        at = {"lr": config.learning_rate * rate}
+        matrices, vectors = ([p for p in alike if (p.dim() > 1) is many] for many in (True, False))
+        groups += [
+            {"params": matrices, "weight_decay": config.weight_decay, **at},
+            {"params": vectors, "weight_decay": 0.0, **at},
+        ]
     if config.kind == "sgd":
         return torch.optim.SGD(groups, config.learning_rate, momentum=config.momentum)
     return torch.optim.AdamW(groups, config.learning_rate)

@@ -88,12 +88,13 @@ class Trainer:
         identity: Mapping[str, Any],
         compute: ComputeConfig | None = None,
         processes: Processes | None = None,
+        rate_of: Callable[[str], float] | None = None,
     ) -> None:
         """`loss`: a mean over the batch. `identity`: what a state that is gone on from must be of,
         as names (of sections, too) and plain values.
 
         steps_per_epoch: of the optimiser, each of `config.accumulate` batches, the last one of an
-        epoch of those that are left. processes: None for this one alone.
+        epoch of those that are left. processes: None for this one alone. rate_of: see `optimiser`.
         """
         compute = compute or ComputeConfig()
         self.processes = processes or Processes(device=device_of(compute.device))
@@ -110,7 +111,7 @@ class Trainer:
         self.seed, self.identity = seed, identity
         self.epoch = 0
         model.to(self.device)
-        self._optimiser = optimiser(model, config)
+        self._optimiser = optimiser(model, config, rate_of)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimiser, learning_rate_factor(config, epochs, steps_per_epoch)
         )

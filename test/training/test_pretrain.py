@@ -348,6 +348,35 @@ def test_training_begins_with_the_encoder_and_not_with_its_classifier(root, trai
     assert "head.weight, head.bias" in said
 
 
+def test_an_encoder_may_learn_slower_than_its_classifier(root, trained, tmp_path):
+    path = trained / "tiny_points.safetensors"
+
+    def moved(init, **changes):
+        run = finetune_config(root, optimiser={"learning_rate": 0.01}, **changes)
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        finetune.finetune(run, folder, init=init)
+        model, sizes = finetune.build_model(run, 2)
+        if init:
+            finetune.begin_with(model, init, run, sizes, says=False)
+        before = dict(model.named_parameters())
+        after = torch.load(folder / "state.pt", weights_only=True)["model"]
+        far = {name: float((after[name] - one).detach().norm()) for name, one in before.items()}
+        head = sum(size for name, size in far.items() if name.startswith("head."))
+        return head, sum(far.values()) - head, after
+
+    head, rest, _ = moved(path)
+    assert head > 0 and rest > 0
+    slow_head, slow_rest, _ = moved(path, encoder_rate=0.1)
+    assert slow_head == pytest.approx(head, rel=0.3) and slow_rest == pytest.approx(
+        rest / 10, rel=0.3
+    )
+    still_head, still_rest, _ = moved(path, encoder_rate=0)
+    assert still_head > 0 and still_rest == 0
+    *_, scratch = moved(None)
+    *_, told = moved(None, encoder_rate=0.1)
+    assert all(torch.equal(scratch[name], told[name]) for name in scratch), "there is no --init"
+
+
 def test_finetune_takes_it_and_its_checkpoint_says_so(root, trained, tmp_path, monkeypatch):
     whole = document(root)
     run = {name: whole[name] for name in ("architecture", "model", "data", "clip", "preprocess")}

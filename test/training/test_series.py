@@ -95,14 +95,12 @@ def test_figures_go_into_a_file_or_beside_those_that_it_has(run, tmp_path):
 
 @pytest.mark.parametrize("beginning", ["scratch", "crossvideo"])
 @pytest.mark.parametrize("percent", data_efficiency.CLIPS_PER_VIDEO)
-def test_data_efficiency_differs_in_the_beginning_and_its_learning_rate(beginning, percent):
+def test_data_efficiency_differs_in_the_beginning_alone(beginning, percent):
     made = data_efficiency.recipe(beginning, percent, 3, ("data.root=somewhere",))
     other = data_efficiency.recipe("scratch", percent, 3, ("data.root=somewhere", "name=x"))
     assert made.name == f"{beginning}_{percent}_3"
     assert made.data.train_share == percent / 100 and made.data.share_seed == made.seed == 3
-    assert made.data == other.data
-    rate = 0.001 if beginning == "scratch" else 0.0003
-    assert made.optimiser == replace(other.optimiser, learning_rate=rate)
+    assert replace(made, name="x") == other
     build_model(made, 20)
 
 
