@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import adaptive_avg_pool2d, scaled_dot_product_attention
 
 from fourd_perception.models.linear import Linear
 from fourd_perception.models.p4_transformer import ACTION_TASKS
@@ -35,6 +35,11 @@ class ImageVideoConfig:
     temporal_kernel: int = param(
         3, "frames that each of them looks at, an odd number", at_least=1, at_most=31
     )
+    grid: int = param(
+        1, "cells to each side that the last convolution is averaged over; 1: what is in a frame "
+        "is known, and not where",
+        at_least=1, at_most=32,
+    )  # fmt: skip
     channels: int = param(128, "width of the transformer", at_least=1, at_most=65536)
     depth: int = param(
         5, "its layers; the first looks one frame to each side, every next one twice as far",
@@ -140,7 +145,7 @@ class ImageVideoEncoder(ClipModel):
             StemConv(channels, out_channels, config.temporal_kernel)
             for channels, out_channels in zip(widths, config.stem)
         )
-        self.embed = Linear(config.stem[-1], config.channels)
+        self.embed = Linear(config.stem[-1] * config.grid**2, config.channels)
         self.layers = nn.ModuleList(TemporalLayer(config, 2**at) for at in range(config.depth))
         self.out = nn.Sequential(
             nn.LayerNorm(config.channels), Linear(config.channels, config.features)
@@ -162,7 +167,8 @@ class ImageVideoEncoder(ClipModel):
         volume = images.transpose(1, 2)
         for conv in self.stem:
             volume = conv(volume)
-        frames = self.embed(volume.mean((3, 4)).transpose(1, 2))
+        cells = adaptive_avg_pool2d(volume.transpose(1, 2).flatten(0, 1), self.config.grid)
+        frames = self.embed(cells.flatten(1).unflatten(0, (len(images), -1)))
         for layer in self.layers:
             frames = layer(frames)
         frames = self.out(frames)

@@ -82,6 +82,16 @@ def test_a_frame_is_felt_within_the_reach_and_no_further(at, changes):
     assert 0 < config.reach < 31
 
 
+def test_a_grid_knows_where_things_are():
+    """Eight pixels to the side, a whole cell: the same convolutions of it, in another cell."""
+    config = replace(TINY, stem=(4, 4), grid=4)
+    images = torch.zeros(2, 5, 3, 32, 32)
+    images[0, :, :, 10:14, 10:14] = images[1, :, :, 10:14, 18:22] = 1.0
+    for grid, tells in ((4, True), (1, False)):
+        left, right = encoder(replace(config, grid=grid))(images).video
+        assert (not torch.allclose(left, right, atol=1e-5)) == tells
+
+
 def test_time_has_no_origin_away_from_the_ends():
     model, images = encoder(), clips(batch=1, length=24)
     later = model(images[:, 3:]).frames
