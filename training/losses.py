@@ -30,9 +30,6 @@ class CrossVideoConfig:
     )
     intra: bool = param(True, "contrast the two views of the points (equation 3)")
     cross: bool = param(True, "contrast the mean of the views with the images (equation 7)")
-    cross_weight: float = param(
-        1.0, "how much the images count beside the second view; equation 8 adds both up", at_least=0
-    )
     frame: bool = param(True, "contrast frames (equations 2 and 6)")
     video: bool = param(True, "contrast videos (equations 1 and 5)")
     symmetric: bool = param(
@@ -44,11 +41,6 @@ class CrossVideoConfig:
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ValueError(f"temperature: expected more than 0, got {self.temperature:g}")
-        if self.cross_weight <= 0:
-            raise ValueError(
-                f"cross_weight: expected more than 0, got {self.cross_weight:g}; "
-                "cross: false leaves the images out"
-            )
         if not (self.intra or self.cross) or not (self.frame or self.video):
             raise ValueError(
                 "intra, cross, frame, video: nothing is left to contrast; "
@@ -69,29 +61,22 @@ class Terms:
     """Means over the clips (and their frames), () each; None for what is switched off.
 
     intra_video: L_v of equation 1. intra_frame: L_f, 2. cross_video: C_v, 5. cross_frame: C_f, 6.
-    cross_weight: see CrossVideoConfig.
     """
 
     intra_video: Tensor | None
     intra_frame: Tensor | None
     cross_video: Tensor | None
     cross_frame: Tensor | None
-    cross_weight: float = 1.0
 
     @property
     def total(self) -> Tensor:
-        """(): equation 8, the sum of 3 and, weighed, 7. Their 1/2 stays where a term is switched
-        off."""
-        weighed = [
-            term * self.cross_weight if name.startswith("cross") else term
-            for name, term in self.kept.items()
-        ]
-        return torch.stack(weighed).sum() / 2
+        """(): equation 8, the sum of 3 and 7. Their 1/2 stays where a term is switched off."""
+        return torch.stack(list(self.kept.values())).sum() / 2
 
     @property
     def kept(self) -> dict[str, Tensor]:
         """The terms that are not switched off, by name."""
-        return {name: term for name, term in vars(self).items() if isinstance(term, Tensor)}
+        return {name: term for name, term in vars(self).items() if term is not None}
 
 
 def nt_xent(anchors: Tensor, others: Tensor, temperature: float) -> Tensor:
@@ -159,7 +144,6 @@ def crossvideo_loss(
         frame(config.intra, first, second),
         video(config.cross, points, image),
         frame(config.cross, points, image),
-        config.cross_weight,
     )
 
 
