@@ -21,8 +21,6 @@ _RECIPE = "config/training/msr_action3d_pptr.yaml"
 CLIPS_PER_VIDEO = {10: 4, 20: 2, 40: 1, 80: 1}
 """By percent of the videos: few are seen more often in an epoch, so that there are steps enough."""
 SCRATCH = "scratch"
-_ENCODER_RATE = "0.2"
-"""Of encoders that are pre-trained; chosen on held-out subjects 4 and 5."""
 
 
 def recipe(
@@ -33,7 +31,7 @@ def recipe(
         "name": f"{beginning}_{percent}_{seed}", "seed": str(seed),
         "data.train_share": str(percent / 100), "data.share_seed": str(seed),
         "sampling.clips_per_video": str(CLIPS_PER_VIDEO[percent]),
-        "preprocess.points": "512", "epochs": "60", "encoder_rate": _ENCODER_RATE,
+        "preprocess.points": "512", "epochs": "60",
     }  # fmt: skip
     told = tuple(f"{key}={value}" for key, value in values.items())
     return load_yaml(FinetuneConfig, _RECIPE, told + overrides)
@@ -73,7 +71,7 @@ def main() -> int:
     protocol = (
         f"{_RECIPE} with {shown.preprocess.points} points and {shown.epochs} epochs on a share of "
         "the training videos, of each action alike, another for each seed; from scratch, or begun "
-        f"with {' and '.join(arguments.init)} (encoder_rate {shown.encoder_rate:g})"
+        f"with {' and '.join(arguments.init)}"
     )
     series.record(figures, "crossvideo_data_efficiency", shown.data, protocol, arguments)
     return 0
