@@ -8,7 +8,7 @@ from fourd_perception.parameters import load_yaml
 from training.pretrain_config import PretrainConfig
 
 SMALL = (
-    "config/training/crossvideo_msr_action3d.yaml", "clip.frames=6", "preprocess.points=96",
+    "config/training/crossvideo_msr_action3d.yaml", "clip.frames=6", "preprocess.points=128",
     "batch_size=3", "preprocess.image_size=16",
 )  # fmt: skip
 PARTS = {"points_ms", "images_ms", "contrast_ms", "backward_ms", "optimiser_ms"}
@@ -17,8 +17,8 @@ PARTS = {"points_ms", "images_ms", "contrast_ms", "backward_ms", "optimiser_ms"}
 def test_batches_are_of_the_recipes_sizes():
     config = load_yaml(PretrainConfig, SMALL[0], SMALL[1:])
     batch = pretrain_step.random_batch(config)
-    assert batch.clips.shape == (3, 6, 96, 3)
-    assert batch.second.shape == (3, 3, 96, 3)  # every second frame
+    assert batch.clips.shape == (3, 6, 128, 3)
+    assert batch.second.shape == (3, 3, 128, 3)  # every second frame
     assert batch.images.shape == (3, 6, 3, 16, 16)
     assert batch.second_frames[0].tolist() == [0, 2, 4]
 
