@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import threading
@@ -125,7 +124,11 @@ def test_a_forbidden_transition_is_refused_and_changes_nothing(make_bench):
     bench = make_bench()
     bench.activate()
     # Jazzy's rclpy raises, Kilted's says so and returns an error.
-    with contextlib.suppress(RuntimeError):
-        assert bench.recognizer.trigger_configure() is TransitionCallbackReturn.ERROR
+    try:
+        answer = bench.recognizer.trigger_configure()
+    except RuntimeError as error:
+        assert "Transition is not registered" in str(error)
+    else:
+        assert answer is TransitionCallbackReturn.ERROR
     bench.send(*stream(FRAMES))
     bench.answered(1)
