@@ -125,10 +125,9 @@ def test_a_forbidden_transition_is_refused_and_changes_nothing(make_bench):
     bench.activate()
     # Jazzy's rclpy raises, Kilted's says so and returns an error.
     try:
-        answer = bench.recognizer.trigger_configure()
+        said = str(bench.recognizer.trigger_configure())
     except RuntimeError as error:
-        assert "Transition is not registered" in str(error)
-    else:
-        assert answer is TransitionCallbackReturn.ERROR
+        said = str(error)
+    assert "Transition is not registered" in said or said == str(TransitionCallbackReturn.ERROR)
     bench.send(*stream(FRAMES))
     bench.answered(1)
