@@ -60,14 +60,23 @@ def write_result(
 def _joined(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """The first document with the other's figures; an older one of its name makes room."""
     known = {**first.get("beside", {})}
+    if first["name"] == other["name"]:
+        theirs = {figure for one in known.values() for figure in one["figures"]}
+        kept = {name: value for name, value in first["figures"].items() if name in theirs}
+        _refuse_twice(kept, other, "those beside it")
+        return {**other, "figures": {**other["figures"], **kept}, "beside": known}
     older = known.pop(other["name"], {"figures": []})["figures"]
     kept = {name: value for name, value in first["figures"].items() if name not in older}
-    twice = kept.keys() & other["figures"].keys()
-    if twice:
-        raise ValueError(f"{', '.join(sorted(twice))}: figures of {first['name']}, too")
+    _refuse_twice(kept, other, first["name"])
     names = list(other["figures"])
     beside = {**known, other["name"]: {**other, "figures": names}}
     return {**first, "beside": beside, "figures": {**kept, **other["figures"]}}
+
+
+def _refuse_twice(kept: Mapping[str, Any], other: Mapping[str, Any], whose: str) -> None:
+    twice = kept.keys() & other["figures"].keys()
+    if twice:
+        raise ValueError(f"{', '.join(sorted(twice))}: figures of {whose}, too")
 
 
 def commit() -> str:

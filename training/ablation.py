@@ -65,14 +65,13 @@ def main() -> int:
         weights = folder / f"{before.name}_points.safetensors"
         return series.Run(data_efficiency.recipe(row, _PERCENT, seed, told), weights, before)
 
-    figures = series.figures_of(arguments.rows, run, arguments)
     tuned = data_efficiency.recipe(arguments.rows[0], _PERCENT, 0, told)
     protocol = (
         f"{_RECIPE}, {shown.epochs} epochs on all training videos without labels "
         f"({_whose(arguments.pretraining_seed)}), then fine-tuned "
         f"for {tuned.epochs} epochs on {_PERCENT} % of them, {tuned.preprocess.points} points"
     )
-    series.record(figures, "crossvideo_ablation", shown.data, protocol, arguments)
+    series.tell(arguments.rows, run, "crossvideo_ablation", shown.data, protocol, arguments)
     return 0
 
 

@@ -67,13 +67,12 @@ def main() -> int:
         beginning, percent = rows[row]
         return series.Run(recipe(beginning, percent, seed, overrides), weights[beginning])
 
-    figures = series.figures_of(rows, run, arguments)
     protocol = (
         f"{_RECIPE} with {shown.preprocess.points} points and {shown.epochs} epochs on a share of "
         "the training videos, of each action alike, another for each seed; from scratch, or begun "
         f"with {' and '.join(arguments.init)}"
     )
-    series.record(figures, "crossvideo_data_efficiency", shown.data, protocol, arguments)
+    series.tell(rows, run, "crossvideo_data_efficiency", shown.data, protocol, arguments)
     return 0
 
 

@@ -128,12 +128,13 @@ def main() -> int:
     if arguments.results:
         write_result(
             arguments.results,
-            name=Path(arguments.results).stem if len(cards) > 1 else cards[0].name,
+            name=Path(arguments.results).stem,
             command=shlex.join(["python", *sys.argv]),
             data=f"{config.data.dataset}, {arguments.split} split, {len(chosen)} videos",
             protocol=f"{measured.protocol}; {_training(cards)}",
             seeds=sorted({int(card.trained_on.get("seed", 0)) for card in cards}),
             figures=figures,
+            beside=arguments.beside,
         )
     return 0
 
@@ -200,6 +201,8 @@ def _arguments() -> argparse.ArgumentParser:
                         help="write the challenge's file of answers instead")  # fmt: skip
     parser.add_argument("--plot", metavar="PNG", help="draw the confusion matrix")
     parser.add_argument("--results", help="write the figures to this file, see results/")
+    parser.add_argument("--beside", action="store_true",
+                        help="put them beside what others have written to --results")  # fmt: skip
     parser.add_argument("--record", action="store_true",
                         help="write the accuracy into the checkpoint's own card")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -73,11 +73,10 @@ def main() -> int:
     def run(step: str, seed: int) -> series.Run:
         return series.Run(recipe(step, seed, overrides))
 
-    figures = series.figures_of(arguments.steps, run, arguments)
     protocol = (
         f"{_RECIPE} with {shown.preprocess.points} points and {shown.epochs} epochs, half width"
     )
-    series.record(figures, "msr_action3d_ladder", shown.data, protocol, arguments)
+    series.tell(arguments.steps, run, "msr_action3d_ladder", shown.data, protocol, arguments)
     return 0
 
 

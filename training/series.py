@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import multiprocessing
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from benchmarks.results_file import write_result
 from fourd_perception import checkpoint
+from fourd_perception.errors import InputError
 from fourd_perception.tools.arguments import counting, whole
 from training.config import DataConfig, FinetuneConfig
 from training.data import open_videos
@@ -25,6 +28,13 @@ from training.finetune import finetune
 from training.measuring import PROTOCOLS, Options, choose, evaluate, together
 from training.pretrain import pretrain
 from training.pretrain_config import PretrainConfig
+
+_ENDS = {"": PROTOCOLS[0], "_segments": PROTOCOLS[1]}
+"""What a row's name ends with, by protocol."""
+_PROTOCOL = (
+    "video accuracy by every window, _segments: by 5 clips of segments; mean softmax; mean and "
+    "standard deviation over the seeds"
+)
 
 
 @dataclass(frozen=True)
@@ -52,28 +62,96 @@ def parser(description: str, folder: str) -> argparse.ArgumentParser:
     made.add_argument("--results", help="write the figures to this file, see results/")
     made.add_argument("--beside", action="store_true",
                       help="put them beside those that --results has already")  # fmt: skip
+    made.add_argument("--earlier", type=Path, metavar="FILE",
+                      help="a file of results with this table: its seeds are kept beside these, "
+                      "and what is told is of all")  # fmt: skip
     return made
 
 
-def figures_of(
-    rows: Iterable[str], run: Callable[[str, int], Run], arguments: argparse.Namespace
-) -> dict[str, float]:
-    """Train and measure each row with each seed, and print what came out.
+def tell(
+    rows: Iterable[str],
+    run: Callable[[str, int], Run],
+    name: str,
+    data: DataConfig,
+    protocol: str,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """Train and measure each row with each seed, print what came out, write it if it is asked for.
 
     arguments: of `parser`. Returns video accuracies, percent: <row> by every window, and
-    <row>_segments; with several seeds their means, and their standard deviations as <...>_std.
+    <row>_segments, with several seeds their means, and their standard deviations as <...>_std; and
+    each seed's own under <name>_by_seed. Raises InputError on an --earlier file that has another
+    table, or a seed that is asked for.
     """
-    told = list(rows)
+    told, protocol = list(rows), f"{protocol}; {_PROTOCOL}"
+    measured_on = f"{data.dataset}, {arguments.split} split"
+    earlier = _Earlier.read(
+        name, measured_on, protocol, told, arguments
+    )  # before the hours of training
     runs = [run(row, seed) for row in told for seed in arguments.seeds]
     measured = _all_measured(runs, arguments)
-    found: dict[str, float] = {}
-    for number, row in enumerate(told):
-        of_row = measured[number * len(arguments.seeds) :][: len(arguments.seeds)]
-        for name, value in together({"": of_row}).items():
-            key = (row + name).replace(f"_{PROTOCOLS[0]}", "")
-            found[key] = round(value, 2)
-            print(f"{key:40} {value:6.2f} %", flush=True)
-    return found
+    of_seeds = dict(earlier.of_seeds)
+    for place, seed in enumerate(arguments.seeds):
+        each = zip(told, measured[place :: len(arguments.seeds)])
+        of_seeds[seed] = {row + end: value for row, found in each for end, value in found.items()}
+    figures: dict[str, Any] = {
+        key: round(value, 2) for key, value in together({"": list(of_seeds.values())}).items()
+    }
+    for key, value in figures.items():
+        print(f"{key:40} {value:6.2f} %", flush=True)
+    figures[f"{name}_by_seed"] = {str(seed): of_seeds[seed] for seed in sorted(of_seeds)}
+    if arguments.results:
+        write_result(
+            arguments.results,
+            name=name,
+            command=shlex.join(["python", *sys.argv]),
+            data=measured_on,
+            protocol=protocol + earlier.said,
+            seeds=sorted(of_seeds),
+            figures=figures,
+            beside=arguments.beside,
+        )
+    return figures
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """Seeds of a table that have been measured before: their figures, and who says so."""
+
+    of_seeds: dict[int, dict[str, float]] = field(default_factory=dict)
+    said: str = ""
+
+    @classmethod
+    def read(
+        cls, name: str, data: str, protocol: str, rows: Sequence[str], arguments: argparse.Namespace
+    ) -> _Earlier:
+        """Of --earlier, if it is given; `tell` says what is refused."""
+        path: Path | None = arguments.earlier
+        if path is None:
+            return cls()
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            figures = document["figures"]
+            told = document if document["name"] == name else document["beside"][name]
+            found = {int(seed): dict(own) for seed, own in figures[f"{name}_by_seed"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(
+                f"--earlier {path}: no file of results with each seed of {name}"
+            ) from None
+        for said, ours in ((told["protocol"], protocol), (told["data"], data)):
+            if not said.startswith(ours):
+                raise InputError(f"--earlier {path}: measured by '{said}', not '{ours}'")
+        if twice := sorted(found.keys() & set(arguments.seeds)):
+            raise InputError(f"--earlier {path}: has seed {twice[0]}, which --seeds asks for")
+        expected = {row + end for row in rows for end in _ENDS}
+        for seed, own in found.items():
+            if own.keys() != expected:
+                raise InputError(
+                    f"--earlier {path}: seed {seed} has other rows than are asked for: "
+                    + ", ".join(sorted(own.keys() ^ expected))
+                )
+        seeds = " and ".join(map(str, sorted(found)))
+        return cls(found, f"; seeds {seeds} as recorded at commit {told['commit'][:7]}")
 
 
 def _all_measured(runs: Sequence[Run], arguments: argparse.Namespace) -> list[dict[str, float]]:
@@ -99,7 +177,7 @@ def _quietly(measure: Callable[[Run], dict[str, float]], out: Path, run: Run) ->
 
 
 def _measured(run: Run, out: Path, part: str) -> dict[str, float]:
-    """Accuracy by protocol, as the end of a key; of a run that is trained first, if it is not."""
+    """Accuracy by the end of its key; of a run that is trained first, if it is not."""
     folder = out / run.config.name
     path = folder / f"{run.config.name}.safetensors"
     if not path.exists():
@@ -107,7 +185,7 @@ def _measured(run: Run, out: Path, part: str) -> dict[str, float]:
             pretrain(run.pretraining, run.init.parent)
         finetune(run.config, folder, init=run.init)
     accuracies = video_accuracies(path, run.config, part)
-    return {f"_{protocol}": value for protocol, value in accuracies.items()}
+    return {end: round(accuracies[protocol], 2) for end, protocol in _ENDS.items()}
 
 
 def video_accuracies(path: Path, config: FinetuneConfig, part: str) -> dict[str, float]:
@@ -117,25 +195,3 @@ def video_accuracies(path: Path, config: FinetuneConfig, part: str) -> dict[str,
     chosen = choose(loaded, videos, config.data, part)
     figures = evaluate(loaded, videos, chosen, Options(), progress=True).figures
     return {protocol: figures[f"video_accuracy_{protocol}"] for protocol in PROTOCOLS}
-
-
-def record(
-    figures: Mapping[str, float],
-    name: str,
-    data: DataConfig,
-    protocol: str,
-    arguments: argparse.Namespace,
-) -> None:
-    """Write the figures where --results says, if it does."""
-    if arguments.results:
-        write_result(
-            arguments.results,
-            name=name,
-            command=shlex.join(["python", *sys.argv]),
-            data=f"{data.dataset}, {arguments.split} split",
-            protocol=f"{protocol}; video accuracy by every window, _segments: by 5 clips of "
-            "segments; mean softmax; mean and standard deviation over the seeds",
-            seeds=arguments.seeds,
-            figures=figures,
-            beside=arguments.beside,
-        )

@@ -28,10 +28,14 @@ def told(*arguments):
     return series.parser("A table.", "nowhere").parse_args(arguments)
 
 
+def table(rows, run, asked, name="table"):
+    return series.tell(rows, run, name, run("a", 0).config.data, "how", asked)
+
+
 def test_a_row_is_the_mean_of_its_seeds_and_is_trained_once(run, tmp_path, monkeypatch, capsys):
     asked = told("--out", str(tmp_path), "--seeds", "1", "2")
-    figures = series.figures_of(["a"], run, asked)
-    assert list(figures) == ["a", "a_std", "a_segments", "a_segments_std"]
+    figures = table(["a"], run, asked)
+    assert list(figures) == ["a", "a_std", "a_segments", "a_segments_std", "table_by_seed"]
     each = [
         series.video_accuracies(
             tmp_path / name / f"{name}.safetensors", run("a", 0).config, "test"
@@ -40,15 +44,17 @@ def test_a_row_is_the_mean_of_its_seeds_and_is_trained_once(run, tmp_path, monke
     ]  # fmt: skip
     assert figures["a"] == pytest.approx(sum(each) / 2, abs=0.01)
     assert figures["a_std"] == pytest.approx(abs(each[0] - each[1]) / 2**0.5, abs=0.01)
+    own = figures["table_by_seed"]
+    assert [own[seed]["a"] for seed in ("1", "2")] == pytest.approx(each, abs=0.01)
     monkeypatch.setattr(series, "finetune", None)
-    assert series.figures_of(["a"], run, asked) == figures
+    assert table(["a"], run, asked) == figures
     assert capsys.readouterr().out.count("a_segments_std") == 2
 
 
 def test_several_runs_at_a_time_give_the_same_and_keep_what_they_say(run, tmp_path):
-    alone = series.figures_of(["a", "b"], run, told("--out", str(tmp_path / "alone")))
+    alone = table(["a", "b"], run, told("--out", str(tmp_path / "alone")))
     asked = told("--out", str(tmp_path / "together"), "--jobs", "2")
-    assert series.figures_of(["a", "b"], run, asked) == alone
+    assert table(["a", "b"], run, asked) == alone
     for name in ("a_0", "b_0"):
         assert "epoch 1 of 1" in (tmp_path / "together" / name / "log.txt").read_text()
 
@@ -57,40 +63,82 @@ def test_what_a_run_begins_with_is_trained_first_where_it_is_not_there(run, tmp_
     done = []
     monkeypatch.setattr(series, "pretrain", lambda config, folder: done.append((config, folder)))
     monkeypatch.setattr(series, "finetune", lambda config, folder, init: done.append(init))
-    monkeypatch.setattr(series, "video_accuracies", lambda *_: {"windows": 50.0})
+    monkeypatch.setattr(series, "video_accuracies", lambda *_: {"windows": 50.0, "segments": 40.0})
     weights, before = tmp_path / "before" / "weights.safetensors", object()
 
     def begun(row, seed):
         return series.Run(run(row, seed).config, weights, before)
 
     asked = told("--out", str(tmp_path))
-    assert series.figures_of(["a"], begun, asked) == {"a": 50.0}
+    own = {"a": 50.0, "a_segments": 40.0}
+    assert table(["a"], begun, asked) == {**own, "table_by_seed": {"0": own}}
     assert done == [(before, weights.parent), weights]
     weights.parent.mkdir()
     weights.touch()
-    series.figures_of(["a"], begun, asked)
+    table(["a"], begun, asked)
     assert done[2:] == [weights]
 
 
-def test_figures_go_into_a_file_or_beside_those_that_it_has(run, tmp_path):
-    path, data = tmp_path / "one.json", run("a", 0).config.data
+@pytest.fixture
+def guessed(run, monkeypatch):
+    """Tables of runs that nobody trains: a row's accuracy is its seed times ten, and its place."""
 
-    def record(name, figures, *more):
-        series.record(figures, name, data, "how", told("--results", str(path), *more))
+    def accuracy(one, out, part):
+        row, seed = one.config.name.split("_")
+        value = 10.0 * int(seed) + "abc".index(row)
+        return {"": value, "_segments": value / 2}
+
+    monkeypatch.setattr(series, "_measured", accuracy)
+    return run
+
+
+def test_figures_go_into_a_file_or_beside_those_that_it_has(guessed, tmp_path):
+    path = tmp_path / "one.json"
+
+    def record(name, rows, *more):
+        table(rows, guessed, told("--results", str(path), *more), name)
         return json.loads(path.read_text())
 
-    first = record("first", {"a": 1.0})
-    assert first["figures"] == {"a": 1.0} and "split" in first["data"]
-    both = record("second", {"b": 2.0, "c": 3.0}, "--beside")
-    assert both["figures"] == {"a": 1.0, "b": 2.0, "c": 3.0}
-    assert both["name"] == "first"
-    assert both["beside"]["second"]["figures"] == ["b", "c"]
-    assert "--beside" not in first["command"]
-    again = record("second", {"b": 4.0}, "--beside")
-    assert again["figures"] == {"a": 1.0, "b": 4.0}
-    with pytest.raises(ValueError, match="a: figures of first, too"):
-        record("third", {"a": 5.0}, "--beside")
-    series.record({}, "nothing", data, "how", told())
+    first = record("first", ["a"])
+    assert list(first["figures"]) == ["a", "a_segments", "first_by_seed"]
+    assert "split" in first["data"] and "--beside" not in first["command"]
+    both = record("second", ["b", "c"], "--beside")
+    assert both["name"] == "first" and both["figures"]["a"] == 0 and both["figures"]["c"] == 2
+    assert "b_segments" in both["beside"]["second"]["figures"]
+    again = record("second", ["b"], "--beside", "--seeds", "3")
+    assert "c" not in again["figures"] and again["figures"]["b"] == 31
+    first_again = record("first", ["a"], "--beside", "--seeds", "4")
+    assert first_again["figures"]["a"] == 40 and first_again["figures"]["b"] == 31
+    assert first_again["seeds"] == [4] and first_again["beside"] == again["beside"]
+    with pytest.raises(ValueError, match="a, a_segments: figures of first, too"):
+        record("third", ["a"], "--beside")
+    with pytest.raises(ValueError, match="b, b_segments: figures of those beside it, too"):
+        record("first", ["b"], "--beside")
+
+
+def test_seeds_of_an_earlier_table_count_with_those_that_are_asked_for(guessed, tmp_path):
+    path = tmp_path / "one.json"
+    table(["c"], guessed, told("--results", str(path)), "other")
+    whole = table(["a", "b"], guessed, told("--seeds", "1", "2", "3"))
+    table(["a", "b"], guessed, told("--results", str(path), "--beside", "--seeds", "1", "3"))
+    more = ("--results", str(path), "--beside", "--earlier", str(path), "--seeds", "2")
+    assert table(["a", "b"], guessed, told(*more)) == whole
+    written = json.loads(path.read_text())
+    assert written["figures"]["a"] == whole["a"] == 20 and written["figures"]["c"] == 2
+    assert written["beside"]["table"]["seeds"] == [1, 2, 3]
+    assert "seeds 1 and 3 as recorded at commit" in written["beside"]["table"]["protocol"]
+    for asked, rows, name, says in (
+        (more, ["a", "b"], "table", "has seed 2, which --seeds asks for"),
+        ((*more[:-1], "4"), ["a"], "table", "other rows than are asked for: b, b_segments"),
+        ((*more[:-1], "4"), ["a", "b"], "another", "no file of results with each seed of another"),
+        ((*more[:-1], "4", "--split", "holdout"), ["a", "b"], "table", "not '.*, holdout split'"),
+        (("--earlier", "nowhere.json"), ["a"], "table", "nowhere.json: no file of results"),
+    ):
+        with pytest.raises(InputError, match=says):
+            table(rows, guessed, told(*asked), name)
+    data = guessed("a", 0).config.data
+    with pytest.raises(InputError, match="measured by 'how; video .*', not 'otherwise; "):
+        series.tell(["a", "b"], guessed, "table", data, "otherwise", told(*more[:-1], "4"))
 
 
 @pytest.mark.parametrize("beginning", ["scratch", "crossvideo"])
