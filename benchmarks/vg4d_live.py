@@ -35,7 +35,7 @@ from fourd_perception import checkpoint
 from fourd_perception.errors import InputError, command
 from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.nodes.listener import HeardClasses
-from fourd_perception.nodes.replay import Replay, Started, private_ros
+from fourd_perception.nodes.replay import Played, Replay, Started, private_ros
 from fourd_perception.nodes.shared_files import shared_file
 from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings import studio_seeds
@@ -103,18 +103,18 @@ def measure(model: Path, folder: Path, actions: int, stride: int) -> dict[str, f
         bag = Path(scratch) / "bag"
         frames = write_performance(bag, actions)
         given = {
-            "model": str(model), "video_text_model": str(folder), "use_image": True,
+            "model": str(model), "video_text_model": str(folder),
             "image_rate": IMAGE_RATE, "stride": stride, "torch_threads": 1,
         }  # fmt: skip
-        node = Started("recognizer", given, ("/recognizer/label_info",), camera.COLOR)
+        node = Started("recognizer", given, ("/recognizer/label_info",))
         heard: list[HeardClasses] = []
         with (
             private_ros(shared_file("config/fastdds.xml")) as ros,
             watching(ros) as watcher,
-            Replay(ros, [node], logs=Path(scratch)) as replay,
+            Replay(ros, [node], Path(scratch), Played(image=camera.COLOR)) as replay,
         ):
             replay.wait_until_ready()
-            for one in replay.play(bag, "--topics", camera.POINTS, camera.COLOR):
+            for one in replay.play(bag):
                 if isinstance(one, HeardClasses):
                     heard.append(one)
             time.sleep(1.5)  # one more report on health

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -14,10 +15,35 @@ from fourd_perception.checkpoint import Checkpoint, ModelCard
 from fourd_perception.errors import InputError
 from fourd_perception.models.aligned import AlignedModel
 from fourd_perception.models.video_text import VideoTextScorer
+from fourd_perception.models.xclip import XClipScorer
+from fourd_perception.parameters import param
 from fourd_perception.preprocess import preprocess_image
 from fourd_perception.stream.frame import SECOND, Frame
 from fourd_perception.stream.window import Clip, ClipConfig, SlidingWindow
 from fourd_perception.vocabulary import Vocabulary, own_vocabulary
+
+
+@dataclass(frozen=True)
+class VideoTextConfig:
+    """Language and video beside the clouds."""
+
+    video_text_model: str = param(
+        "", "the folder of the X-CLIP that `model` was aligned with, to fuse the images' scores, "
+        "which needs use_image, and to understand `prompts`"
+    )  # fmt: skip
+    prompts: tuple[str, ...] = param(
+        ("",), "classes in words, in place of the model's own, each its text: scored by the texts "
+        "alone, without training; [''] for the model's own; needs video_text_model",
+        changeable=True,
+    )  # fmt: skip
+    image_rate: float = param(
+        2.0, "how often the images are scored, at most", unit="Hz", at_least=0.01, at_most=100.0
+    )
+    image_max_age: float = param(
+        2.0, "the images' scores take part for so long; without newer ones the cloud's are left",
+        unit="s", at_least=0.0, at_most=3600.0,
+    )  # fmt: skip
+
 
 _NO_POINTS = np.empty((0, 3), np.float32)
 
@@ -40,6 +66,17 @@ class _Picture(Frame):
     """What the window keeps of a frame. pixels: (3, S, S) float32 in 0 to 1."""
 
     pixels: NDArray[np.float32] | None = None
+
+
+def load_scorer(folder: str, aligned: Checkpoint) -> XClipScorer:
+    """The X-CLIP of a folder, for a model that was aligned with one, and where that model is.
+
+    Raises InputError as XClipScorer.load.
+    """
+    model = aligned.model
+    conditioned = not isinstance(model, AlignedModel) or model.config.conditioned
+    scorer = XClipScorer.load(os.path.expanduser(folder), prompts=conditioned)
+    return scorer.to(next(model.parameters()).device)
 
 
 class ImagePipeline:

@@ -46,9 +46,10 @@ MAY_IMPORT = {
     "messages": "answers looking pipeline stream",
     "recordings": "messages stream",
     "studio": "recordings stream",
-    "evaluation": "checkpoint looking messages pipeline preprocess recordings stream",
-    "tools": "checkpoint evaluation looking messages models pipeline preprocess recordings stream "
-    "studio",
+    "evaluation": "checkpoint image_pipeline looking messages pipeline preprocess recordings "
+    "stream vocabulary",
+    "tools": "checkpoint evaluation image_pipeline looking messages models pipeline preprocess "
+    "recordings stream studio",
     "nodes": "answers checkpoint evaluation image_pipeline looking messages models people_pipeline "
     "pipeline preprocess recordings stream studio tools vocabulary",
     "whole_file": "",

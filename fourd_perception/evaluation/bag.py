@@ -6,7 +6,7 @@ import time
 import weakref
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from fourd_perception.checkpoint import Checkpoint, ModelCard
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag_frames import BagFrame, BagFrames, Tap
-from fourd_perception.evaluation.bag_labels import BagTruth
+from fourd_perception.evaluation.bag_images import BagImages
+from fourd_perception.evaluation.bag_result import BagResult, LabelledFrame, Stages
 from fourd_perception.evaluation.bag_source import BagSource, find_source
-from fourd_perception.evaluation.live_difference import LiveDifference, Said, labels_digest
-from fourd_perception.evaluation.metrics import label_confusion, window_truth
-from fourd_perception.evaluation.session import Answer, Picture, Session
+from fourd_perception.evaluation.live_difference import labels_digest
+from fourd_perception.evaluation.metrics import label_confusion
+from fourd_perception.evaluation.session import Answer, Session
+from fourd_perception.image_pipeline import VideoTextConfig
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.looking.look import Look, Sight
 from fourd_perception.looking.transforms import TransformBuffer
@@ -47,90 +49,6 @@ _IGNORED = (255, UNLABELLED, -1)
 """Labels of points that are no class, as data sets and PCL write them."""
 
 
-@dataclass(frozen=True)
-class Stages:
-    """What each stage took, milliseconds: of every frame its reading, of every window the sampling
-    of its new frames and the model. wall_s: seconds of all of it, without loading the model."""
-
-    read_ms: NDArray[np.float32]
-    preprocess_ms: NDArray[np.float32]
-    model_ms: NDArray[np.float32]
-    wall_s: float
-
-
-@dataclass(frozen=True)
-class LabelledFrame:
-    """How a frame's points were labelled. recorded: nanoseconds. counts: points of each class, and
-    at the end those without a label. right, judged: of the points whose truth is known. digest: of
-    the labels, see `labels_digest`. by_class: of every class the judged points that are right,
-    those that are of it, and those that are said to be."""
-
-    stamp: int
-    recorded: int
-    counts: tuple[int, ...]
-    right: int
-    judged: int
-    digest: str
-    by_class: tuple[tuple[int, int, int], ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class BagResult:
-    """What a model said of a bag.
-
-    session: its clouds, truth and answers; of a model that labels points there are none, but
-    `frames`. scores: (N, K) float32 of the answers. recorded: (N,) int64 nanoseconds, when the
-    cloud that an answer speaks of was. due: (N,) int64, of every answer the number, from 1, of the
-    message with which its window was complete. points: (K, K + 1) counts as `label_confusion` gives
-    them, or None where the clouds bring no truth. notes: a line each on what was wrong with the
-    bag. live: what the live node said otherwise, where it was asked.
-    """
-
-    path: Path
-    task: str
-    source: BagSource
-    session: Session
-    scores: NDArray[np.float32]
-    recorded: NDArray[np.int64]
-    due: NDArray[np.int64]
-    frames: tuple[LabelledFrame, ...]
-    points: NDArray[np.int64] | None
-    stages: Stages
-    notes: tuple[str, ...]
-    live: LiveDifference | None = None
-
-    @property
-    def said(self) -> list[Said]:
-        """Its answers, to be compared with a live run's."""
-        if self.frames:
-            return [Said(one.stamp, one.digest, 0.0) for one in self.frames]
-        return [Said(one.stamp, one.label or "", one.score) for one in self.session.answers]
-
-    @property
-    def delay(self) -> int:
-        """Nanoseconds from a cloud's stamp to its recording, their median."""
-        stamps = [one.stamp for one in self.frames or self.session.answers]
-        return round(float(np.median(self.recorded - np.array(stamps, np.int64))))
-
-    @property
-    def name(self) -> str:
-        """The bag's own name."""
-        return self.path.name
-
-    def with_truth(self, truth: BagTruth) -> BagResult:
-        """The same, its answers judged."""
-        answers = tuple(
-            replace(one, truth=window_truth(one.start, one.stamp, truth.intervals))
-            for one in self.session.answers
-        )
-        session = replace(self.session, truth=truth.intervals, answers=answers)
-        return replace(self, session=session, notes=(*self.notes, *truth.problems))
-
-    def with_pictures(self, pictures: Sequence[Picture]) -> BagResult:
-        """The same, with pictures."""
-        return replace(self, session=replace(self.session, pictures=tuple(pictures)))
-
-
 _PIPELINES: dict[str, tuple[Callable[[Checkpoint, Any], Pipeline], type[PipelineConfig]]] = {
     "action_recognition": (ActionPipeline, PipelineConfig),
     "action_segmentation": (FrameActionPipeline, FrameActionConfig),
@@ -145,15 +63,33 @@ def settings_of(card: ModelCard) -> type[PipelineConfig]:
     return _PIPELINES[card.task][1]
 
 
-def make_pipeline(checkpoint: Checkpoint, settings: Mapping[str, Any] | None = None) -> Pipeline:
+def make_pipeline(
+    checkpoint: Checkpoint,
+    settings: Mapping[str, Any] | None = None,
+    video_text: VideoTextConfig | None = None,
+) -> Pipeline:
     """The pipeline of the checkpoint's task, as its node has it. settings: other values of its
-    parameters, by their names.
+    parameters, by their names. video_text: of one that BagImages are to be for.
 
     Raises InputError on a model of another task, and on settings that it does not have.
     """
     card = checkpoint.card
     config = from_mapping(settings_of(card), settings or {}, f"{card.name} ({card.task})")
-    return _PIPELINES[card.task][0](checkpoint, config)
+    if video_text is None:
+        return _PIPELINES[card.task][0](checkpoint, config)
+    if card.task != "action_recognition":
+        raise InputError(
+            f"video_text_model: {card.name} is a model for {card.task}, in which images and texts "
+            "have no part; leave it out"
+        )
+    return ActionPipeline(checkpoint, config, image_max_age=video_text.image_max_age)
+
+
+def classes_of(pipeline: Pipeline) -> tuple[str, ...]:
+    """What a pipeline's scores are of: its model's classes, or the prompts in their place."""
+    if isinstance(pipeline, ActionPipeline):
+        return pipeline.vocabulary.classes
+    return pipeline.card.classes
 
 
 def evaluate(
@@ -162,6 +98,7 @@ def evaluate(
     asked: BagSource | None = None,
     *,
     look: LookConfig | None = None,
+    images: BagImages | None = None,
     progress: Callable[[float], None] | None = None,
     tap: Tap | None = None,
     on_result: Callable[[Result, int], None] | None = None,
@@ -170,11 +107,12 @@ def evaluate(
 
     What is kept does not grow with the clouds' size, only with their number: stamps and scores.
     look: which points the model is shown, as the node's parameters say it; None: all. Frames that
-    this leaves out have no answers, and a note says how many. progress: called with the seconds of
+    this leaves out have no answers, and a note says how many. images: of the pipeline's model, what
+    images and texts say. progress: called with the seconds of
     bag time that have passed. tap: as BagFrames has it.
     on_result: called with every result as it is made, and when its cloud was recorded.
-    Raises BagError where the bag cannot be opened, and InputError as `find_source`, and where it
-    has no frame, or too few for one window.
+    Raises BagError where the bag cannot be opened, and InputError as `find_source` and
+    `BagImages.check_source`, and where it has no frame, or too few for one window.
     """
     path = Path(path)
     if look is not None and look.people > 1:
@@ -184,11 +122,17 @@ def evaluate(
         )
     with open_bag(path) as bag:
         source = find_source(bag, asked)
+        said = images.check_source(path, source) if images else []
         transforms = TransformBuffer()
         looks = look is not None and look.looks
-        run = _Run(pipeline, on_result, Look(look, transforms) if look and looks else None)
+        run = _Run(pipeline, on_result, Look(look, transforms) if look and looks else None, images)
         pipeline.warm_up()
-        frames = BagFrames(bag, source, tap, transforms=transforms if looks else None)
+        if images:
+            images.warm_up()
+        frames = BagFrames(
+            bag, source, tap, pairing=images.pairing if images and source.colour else None,
+            transforms=transforms if looks else None,
+        )  # fmt: skip
         started = time.perf_counter()
         for one in frames:
             run.take(one, frames.messages)
@@ -196,7 +140,8 @@ def evaluate(
                 progress((one.recorded - bag.start_time) / SECOND)
         run.finish()
         wall = time.perf_counter() - started
-        notes = [*frames.said(), *run.left_out(path), *_windows_said(path, pipeline)]
+        said += [*frames.said(), *run.left_out(path), *_windows_said(path, pipeline)]
+        notes = said + (images.said(path) if images else [])
         if not run.stamps:
             raise InputError(
                 f"{path}: no frame in its {frames.messages} messages of {source.frames}"
@@ -233,6 +178,7 @@ class _Run:
     pipeline: Pipeline
     on_result: Callable[[Result, int], None] | None
     look: Look | None = None
+    images: BagImages | None = None
     windows: int = 0
     messages: int = 0
     stamps: array[int] = field(default_factory=lambda: array("q"))
@@ -284,8 +230,12 @@ class _Run:
 
     def _offer(self, frame: Frame) -> None:
         clip = self.pipeline.offer(frame)
-        if clip is None:
-            return
+        if clip is not None:
+            self._window(clip)
+        if self.images is not None:
+            self.images.take(frame)
+
+    def _window(self, clip: Clip) -> None:
         self.windows += 1
         before = self.pipeline.sampling_ms
         result = self._infer(clip)
@@ -320,14 +270,14 @@ class _Run:
             session=Session(
                 title=path.name,
                 command="",
-                classes=card.classes,
+                classes=classes_of(self.pipeline),
                 truth=(),
                 clouds=tuple(self.stamps),
                 windows_expected=len(self.answers) or self.windows,
                 answers=tuple(self.answers),
                 facts={},
             ),
-            scores=np.array(self.scores, np.float32).reshape(-1, len(card.classes)),
+            scores=np.array(self.scores, np.float32).reshape(-1, len(classes_of(self.pipeline))),
             recorded=np.array(self.recorded, np.int64),
             due=np.array(self.due, np.int64),
             frames=tuple(self.frames),
@@ -347,7 +297,7 @@ class _Run:
         return self.pipeline.recognise(clip)
 
     def _answer(self, said: Recognition) -> int:
-        classes = self.pipeline.card.classes
+        classes = classes_of(self.pipeline)
         top = tuple((classes[index], score) for index, score in said.top(5, 0.0))
         recorded = self._when[said.stamp]
         of_frame = isinstance(self.pipeline, FrameActionPipeline)

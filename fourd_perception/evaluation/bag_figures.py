@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourd_perception.evaluation import metrics
-from fourd_perception.evaluation.bag import BagResult
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.session import Figures, confusion, figures, moments
 
 _TOP = 5

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 from rosbags.interfaces import Connection
 
 from fourd_perception.errors import InputError
-from fourd_perception.evaluation.bag_source import TRANSFORMS, BagSource, first_message, is_static
+from fourd_perception.evaluation.bag_source import (
+    IMAGE,
+    TRANSFORMS,
+    BagSource,
+    first_message,
+    is_static,
+)
 from fourd_perception.looking.transforms import TransformBuffer
-from fourd_perception.messages import clouds, compressed_depth
+from fourd_perception.messages import clouds, compressed_depth, images
 from fourd_perception.messages.depth_images import DepthReader, is_rectified
 from fourd_perception.messages.images import depth_from_message
 from fourd_perception.messages.point_labels import labels_of
@@ -25,6 +31,7 @@ from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.messages.transforms import BadTransform, put_message
 from fourd_perception.recordings.bag_reader import Bag, BagError
 from fourd_perception.stream.frame import Frame
+from fourd_perception.stream.synchronizer import Pair, PairConfig, Synchronizer, synchronizer
 
 Tap = Callable[[Connection, int, bytes], None]
 
@@ -38,6 +45,10 @@ class BagFrame:
     recorded: int
     labels: NDArray[np.int64] | None
     read_ms: float
+
+
+def _with_image(pair: Pair[BagFrame, NDArray[np.uint8]]) -> BagFrame:
+    return replace(pair.cloud, frame=replace(pair.cloud.frame, image=pair.image))
 
 
 class BagFrames:
@@ -56,11 +67,13 @@ class BagFrames:
         *,
         start: int | None = None,
         stop: int | None = None,
+        pairing: PairConfig | None = None,
         transforms: TransformBuffer | None = None,
     ) -> None:
         """source: as `find_source` gives it. tap: called with every message of the bag, of all its
         topics, as CDR, in order: frames come after the messages that they are made of. start, stop:
-        nanoseconds; only what was recorded from this time on and before this one. transforms: where
+        nanoseconds; only what was recorded from this time on and before this one. pairing: by which
+        frames get the images of the source; None: they have none. transforms: where
         the bag's go: all that are static before the first frame, as they are latched; the others as
         they come."""
         self.messages = 0
@@ -83,10 +96,14 @@ class BagFrames:
             decode=depth_from_message if raw else compressed_depth.from_message,
         )
         self._info = first_message(bag, source.camera_info) if source.camera_info else None
+        self._synchronizer: Synchronizer[BagFrame, Any] | None = None
+        if pairing is not None and source.image:
+            self._synchronizer = synchronizer(pairing)
 
     def __iter__(self) -> Iterator[BagFrame]:
         source, bag = self._source, self._bag
-        topics = [one for one in (source.frames, source.camera_info) if one]
+        pictures = source.image if self._synchronizer is not None else None
+        topics = [one for one in (source.frames, source.camera_info, pictures) if one]
         if self._transforms is not None:
             tf = [topic for topic, kind in bag.topics.items() if kind == TRANSFORMS]
             self._take_static([one for one in tf if is_static(one)])
@@ -102,18 +119,19 @@ class BagFrames:
             except Exception as error:  # noqa: BLE001 - rosbags lets through what damage runs into
                 text = " ".join(str(error).split())
                 self.damage = f"{bag.path}: damaged, and read up to the damage ({text:.120})"
-                return
+                break
             if self._tap:
                 self._copy(self._tap, connection, recorded, data)
             if connection.topic in topics:
-                made = self._take(connection, recorded, data)
-                if made is not None:
-                    frame, labels = made
+                for made in self._take(connection, recorded, data):
                     took = (time.perf_counter() - started) * 1e3
-                    yield BagFrame(frame, recorded, labels, took)
+                    yield replace(made, read_ms=took)
                     started = time.perf_counter()
+        if self._synchronizer is not None:
+            yield from map(_with_image, self._synchronizer.flush())
         try:
-            bag.check_end()
+            if not self.damage:
+                bag.check_end()
         except BagError as error:
             self.damage = str(error)
 
@@ -130,38 +148,63 @@ class BagFrames:
             f"{where}: {count} of {self.messages} messages left out: {self._details[reason]}"
             for reason, count in sorted(self.left_out.items())
         ]
+        if self._synchronizer is not None and self._synchronizer.counts.unpaired:
+            counts = self._synchronizer.counts
+            lines.append(
+                f"{where}: {counts.unpaired} of {counts.unpaired + counts.paired} frames have no "
+                f"image of {self._source.image} within sync_slop"
+            )
         return lines + [self.damage] * bool(self.damage)
 
-    def _take(
-        self, connection: Connection, recorded: int, data: bytes
-    ) -> tuple[Frame, NDArray[np.int64] | None] | None:
-        """A message's frame and its points' truth; None where it makes none."""
+    def _take(self, connection: Connection, recorded: int, data: bytes) -> list[BagFrame]:
+        """The frames that a message completes."""
         makes_frames = connection.topic == self._source.frames
         self.messages += makes_frames
         try:
             message = self._bag.deserialize(connection, data)
         except BagError:
             self._leave_out("cannot be decoded", f"{connection.topic}: bytes that are no message")
-            return None
+            return []
         if connection.msgtype == TRANSFORMS:
             self._place(connection, message)
-            return None
-        if not makes_frames:
+            return []
+        if connection.topic == self._source.camera_info:
             self._info = message
-            return None
+            return []
+        if not makes_frames:
+            return self._picture(connection, message)
         stamp = from_stamp(message.header.stamp)
         if stamp == 0:
             self.zero_stamps += 1
             stamp = recorded
         if stamp == self._last_stamp:
             self._leave_out("stamp repeated", "a cloud has the stamp of the one before")
-            return None
+            return []
         self._last_stamp = stamp
         try:
-            return self._frame(stamp, message)
+            frame, labels = self._frame(stamp, message)
         except InputError as error:
             self._leave_out(getattr(error, "reason", "unreadable"), str(error))
-            return None
+            return []
+        made = BagFrame(frame, recorded, labels, 0.0)
+        if self._synchronizer is None:
+            return [made]
+        return [_with_image(pair) for pair in self._synchronizer.put_points(stamp, made)]
+
+    def _picture(self, connection: Connection, message: Any) -> list[BagFrame]:
+        """The frames that an image completes."""
+        assert self._synchronizer is not None
+        raw = connection.msgtype == IMAGE
+        stamp = from_stamp(message.header.stamp)
+        if stamp == 0:
+            self._leave_out("no stamp on an image", f"{connection.topic}: the header's stamp is 0")
+            return []
+        try:
+            image = (images.from_message if raw else images.compressed_from_message)(message)
+        except images.BadImage as error:
+            self._leave_out(error.reason, str(error))
+            return []
+        return [_with_image(pair) for pair in self._synchronizer.put_image(stamp, image)]
 
     def _take_static(self, topics: list[str]) -> None:
         """What is wrong with the bag, going through its frames will say."""

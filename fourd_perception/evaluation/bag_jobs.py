@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
-from fourd_perception.evaluation.bag import BagResult, evaluate, make_pipeline
+from fourd_perception.evaluation.bag import Pipeline, classes_of, evaluate, make_pipeline
+from fourd_perception.evaluation.bag_images import BagImages
 from fourd_perception.evaluation.bag_labels import (
     LabelFile,
     bag_truth,
@@ -25,13 +26,17 @@ from fourd_perception.evaluation.bag_labels import (
     own_labels,
     read_labels,
 )
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.bag_source import BagSource
 from fourd_perception.evaluation.label_topic import topic_labels
 from fourd_perception.evaluation.moments import picture_moments
 from fourd_perception.evaluation.written_bag import prediction_bag
+from fourd_perception.image_pipeline import VideoTextConfig
 from fourd_perception.looking.config import LookConfig
+from fourd_perception.pipeline import ActionPipeline
 from fourd_perception.recordings.bag_reader import open_bag
 from fourd_perception.stream.frame import SECOND
+from fourd_perception.stream.synchronizer import PairConfig
 
 _LOOK = 0.2
 """Seconds from one look at the workers' progress to the next."""
@@ -43,7 +48,8 @@ class BagJob:
     """One bag and one model. labels: a CSV, or labels_topic: a topic of the bag; without them a
     bag's own truth.csv is taken. settings: as `make_pipeline` has them. write_to: a folder for a
     copy of the bag with the predictions, or None. pictures: how many of the hardest moments. look:
-    as in `evaluate`."""
+    as in `evaluate`. video_text, pairing: what X-CLIP says besides, and which images it is shown;
+    None: nothing."""
 
     bag: Path
     model: Path
@@ -54,6 +60,8 @@ class BagJob:
     write_to: Path | None = None
     pictures: int = 8
     look: LookConfig | None = None
+    video_text: VideoTextConfig | None = None
+    pairing: PairConfig = field(default_factory=PairConfig)
 
 
 @dataclass(frozen=True)
@@ -71,18 +79,22 @@ def run_job(job: BagJob, progress: Callable[[float], None] | None = None) -> Out
     """Evaluate a bag: predictions, truth where there is any, pictures of the hardest moments."""
     try:
         loaded = checkpoint.load(job.model)
-        pipeline = make_pipeline(loaded, job.settings)
+        pipeline = make_pipeline(loaded, job.settings, job.video_text)
+        images = _images(job, loaded, pipeline)
         if loaded.card.task == "semantic_segmentation":
             check_point_classes(job.bag, loaded.card)
         with ExitStack() as stack:
             copy = None
             if job.write_to is not None:
-                copy = stack.enter_context(prediction_bag(job.write_to, loaded.card))
+                copy = stack.enter_context(
+                    prediction_bag(job.write_to, classes_of(pipeline), loaded.card.colours)
+                )
             result = evaluate(
                 job.bag,
                 pipeline,
                 job.source,
                 look=job.look,
+                images=images,
                 progress=progress,
                 tap=copy.copy if copy else None,
                 on_result=copy.predict if copy else None,
@@ -91,6 +103,12 @@ def run_job(job: BagJob, progress: Callable[[float], None] | None = None) -> Out
         return result.with_pictures(picture_moments(result, job.pictures))
     except InputError as error:
         return FailedJob(job.bag, str(error))
+
+
+def _images(job: BagJob, loaded: checkpoint.Checkpoint, pipeline: Pipeline) -> BagImages | None:
+    if job.video_text is None or not isinstance(pipeline, ActionPipeline):
+        return None
+    return BagImages(loaded, pipeline, job.video_text, job.pairing)
 
 
 def run_jobs(jobs: Sequence[BagJob], processes: int = 1) -> list[Outcome]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fourd_perception.evaluation import charts, report
-from fourd_perception.evaluation.bag import BagResult
 from fourd_perception.evaluation.bag_figures import (
     BagFigures,
     bag_figures,
@@ -16,6 +15,7 @@ from fourd_perception.evaluation.bag_figures import (
     judged_scores,
     point_counts,
 )
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.comparison import compare
 from fourd_perception.evaluation.report import Chart, Page, SceneGroup, Table, percent
 

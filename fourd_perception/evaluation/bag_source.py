@@ -32,14 +32,15 @@ def is_static(topic: str) -> bool:
 class BagSource:
     """The topics of a bag: its clouds, or depth images and the camera_info that belongs to them.
 
-    image: colour, or else depth, for pictures alone. None: to be found, or, once `find_source` has
-    been asked, not there.
+    image: colour, or else depth, which serves for pictures alone. None: to be found, or, once
+    `find_source` has been asked, not there. colour: whether `image` is, as `find_source` has seen.
     """
 
     points: str | None = None
     depth: str | None = None
     camera_info: str | None = None
     image: str | None = None
+    colour: bool = False
 
     @property
     def depth_transport(self) -> str:
@@ -71,7 +72,7 @@ def find_source(bag: Bag, asked: BagSource | None = None) -> BagSource:
     """The topics to evaluate; what is asked for is taken, the rest is found by type.
 
     Clouds go before depth images, and images as they are before compressed ones. Of several colour
-    topics none is taken: they are only to look at.
+    topics none is taken.
     Raises InputError where a topic is not there or is of another type, where the bag has neither
     clouds nor depth images, and where it has several: the line lists them, and the option.
     """
@@ -104,7 +105,7 @@ def find_source(bag: Bag, asked: BagSource | None = None) -> BagSource:
         info = info or _camera_info(bag, depth, by_type.get(INFO, []))
     pictures = next((one for one in (colours, depths) if len(one) == 1), [None])
     image = asked.image or pictures[0]
-    return BagSource(points, depth, info if depth else None, image)
+    return BagSource(points, depth, info if depth else None, image, image in colours)
 
 
 def _check(bag: Bag, asked: BagSource, by_type: dict[str, list[str]]) -> None:

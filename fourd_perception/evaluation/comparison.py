@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from fourd_perception.evaluation.bag import BagResult
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.metrics import window_truth
 from fourd_perception.evaluation.session import Answer, action_label
 from fourd_perception.recordings.recording import Interval

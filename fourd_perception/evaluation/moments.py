@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation import charts
-from fourd_perception.evaluation.bag import BagResult
 from fourd_perception.evaluation.bag_frames import BagFrames
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.bag_source import (
     COMPRESSED,
     DEPTHS,

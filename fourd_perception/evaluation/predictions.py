@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fourd_perception.evaluation.bag import BagResult
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.recordings.truth import seconds
 from fourd_perception.whole_file import written
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from fourd_perception.checkpoint import ModelCard
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag import Result
 from fourd_perception.messages.colours import class_colours
@@ -45,10 +44,11 @@ class PredictionBag:
     `copy` and `predict` fit `evaluate`'s tap and on_result.
     """
 
-    def __init__(self, writer: Writer, card: ModelCard) -> None:
+    def __init__(self, writer: Writer, classes: Sequence[str], colours: Sequence[str] = ()) -> None:
+        """classes: of the answers. colours: as a ModelCard has them."""
         self._writer = writer
-        self._card = card
-        self._colours = class_colours(len(card.classes), card.colours)
+        self._classes = classes
+        self._colours = class_colours(len(classes), colours)
         self._types = get_typestore(Stores.ROS2_JAZZY)
         for kind, text in DEFINITIONS.items():
             self._types.register(get_types_from_msg(text, kind))
@@ -65,7 +65,7 @@ class PredictionBag:
         make = self._types.types
         if not any(topic == LABEL_INFO for topic, _ in self._connections):
             names = [make[_CLASS](class_id=number, class_name=name)
-                     for number, name in enumerate(self._card.classes)]  # fmt: skip
+                     for number, name in enumerate(self._classes)]  # fmt: skip
             table = make[_LABEL_INFO](camera.header(result.stamp, ""), names, 0.0)
             self._write(LABEL_INFO, _LABEL_INFO, recorded, table)
         if isinstance(result, Segmentation):
@@ -78,7 +78,7 @@ class PredictionBag:
 
     def _classification(self, said: Recognition) -> Any:
         make = self._types.types
-        best = [make[_HYPOTHESIS](class_id=self._card.classes[index], score=score)
+        best = [make[_HYPOTHESIS](class_id=self._classes[index], score=score)
                 for index, score in said.top(_TOP, 0.0)]  # fmt: skip
         return make[_CLASSIFICATION](camera.header(said.stamp, said.frame_id), best)
 
@@ -112,9 +112,12 @@ class PredictionBag:
 
 
 @contextmanager
-def prediction_bag(path: str | Path, card: ModelCard) -> Iterator[PredictionBag]:
+def prediction_bag(
+    path: str | Path, classes: Sequence[str], colours: Sequence[str] = ()
+) -> Iterator[PredictionBag]:
     """A new bag in the folder `path`: whole when the block ends, or as it was before.
 
+    classes, colours: as PredictionBag has them.
     A bag that is there is replaced. Raises InputError where something else is, and where it cannot
     be written.
     """
@@ -126,7 +129,7 @@ def prediction_bag(path: str | Path, card: ModelCard) -> Iterator[PredictionBag]
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
             unfinished = Path(scratch) / path.name
             with Writer(unfinished, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
-                yield PredictionBag(writer, card)
+                yield PredictionBag(writer, classes, colours)
             if path.exists():
                 shutil.rmtree(path)
             unfinished.rename(path)

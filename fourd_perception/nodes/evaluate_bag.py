@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fourd_perception.errors import InputError, command
-from fourd_perception.evaluation.bag import BagResult
 from fourd_perception.evaluation.bag_jobs import BagJob
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.live_difference import LiveDifference, Said, difference
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.nodes.shared_files import shared_file
@@ -61,6 +61,8 @@ def _node(task: str, job: BagJob) -> Started:
     if job.look is not None:
         told |= {name: value for name, value in to_mapping(job.look).items()
                  if value != to_mapping(LookConfig())[name]}  # fmt: skip
+    if job.video_text is not None:
+        told |= {**to_mapping(job.video_text), **to_mapping(job.pairing)}
     if task == "action_segmentation":
         return segmenter(
             None, job.model, **told, **{f"action_{name}": one for name, one in job.settings.items()}
@@ -76,15 +78,16 @@ def _played(result: BagResult, job: BagJob) -> Played:
     from fourd_perception.nodes.replay import Played
 
     source = result.source
+    image = source.image if source.colour and job.video_text is not None else None
     with open_bag(result.path) as bag:
         known = bag.topics if job.look is not None and job.look.crop_frame else {}
         placed = tuple(topic for topic in (camera.TF, camera.TF_STATIC) if topic in known)
         if source.camera_info is None:
-            return Played(source.frames, transforms=placed)
+            return Played(source.frames, transforms=placed, image=image)
         first = next(raw_messages(bag, bag.of_topics([source.camera_info])))
         return Played(
             source.frames, source.camera_info, first[2], placed, source.depth_name,
-            source.depth_transport,
+            source.depth_transport, image=image,
         )  # fmt: skip
 
 

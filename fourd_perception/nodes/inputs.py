@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,52 +33,17 @@ from fourd_perception.messages.reading import BadMessage
 from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.nodes.faults import Faults
 from fourd_perception.nodes.health import Health
+from fourd_perception.nodes.node_parameters import NodeParameters
 from fourd_perception.nodes.silence import misfit, qos_remedy
-from fourd_perception.parameters import param
 from fourd_perception.stream.frame import SECOND, Frame
-from fourd_perception.stream.synchronizer import Pair, Synchronizer
+from fourd_perception.stream.synchronizer import Pair, Synchronizer, synchronizer
 
 _DEPTH = 5
-_CAPACITY = 32
 _GRAPH_SETTLES = 5.0
 """Seconds by which the graph may learn of a publisher later than the event that it causes."""
 _OVERRIDABLE = (
     QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY, QoSPolicyKind.HISTORY, QoSPolicyKind.RELIABILITY,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class InputParameters:
-    """What every perception node takes: its model, and how its input comes."""
-
-    model: str = param("", "the checkpoint, a .safetensors file; all about the model is in it")
-    device: str = param("auto", "where the model runs: auto, cpu, cuda, cuda:1, ...")
-    torch_threads: int = param(
-        0, "threads of a computation on the CPU; 0: PyTorch's own choice", at_least=0, at_most=256
-    )
-    use_depth: bool = param(
-        False, "subscribe to depth images and their camera_info in place of clouds"
-    )  # fmt: skip
-    depth_image_transport: str = param(
-        "raw", "how depth images come: as they are, or as CompressedImage (PNG or RVL) on "
-        "<depth>/compressedDepth",
-        choices=("raw", compressed_depth.TRANSPORT),
-    )  # fmt: skip
-    use_image: bool = param(False, "subscribe to the colour image and pair it with the cloud")
-    image_transport: str = param(
-        "raw", "how colour images come: as they are, or as CompressedImage (JPEG or PNG) on "
-        "<image>/compressed",
-        choices=("raw", "compressed"),
-    )  # fmt: skip
-    sync_slop: float = param(
-        0.02, "farthest apart that the stamps of a cloud and its image may be", unit="s",
-        at_least=0.0, at_most=1.0,
-    )  # fmt: skip
-    image_timeout: float = param(
-        0.1, "longest wait for a cloud's image; then the cloud goes on without", unit="s",
-        at_least=0.0, at_most=5.0,
-    )  # fmt: skip
-    autostart: bool = param(False, "configure and activate at once, without a lifecycle manager")
 
 
 class SensorInput:
@@ -92,7 +57,7 @@ class SensorInput:
     def __init__(
         self,
         node: LifecycleNode,
-        parameters: InputParameters,
+        parameters: NodeParameters,
         health: Health,
         deliver: Callable[[Frame, float], None],
     ) -> None:
@@ -139,11 +104,7 @@ class SensorInput:
         self._last_image = self._last_info = time.monotonic()
         self._judged = 0, 0
         if self.image is not None:
-            self.synchronizer = Synchronizer(
-                slop=round(self._parameters.sync_slop * SECOND),
-                max_wait=round(self._parameters.image_timeout * SECOND),
-                capacity=_CAPACITY,
-            )
+            self.synchronizer = synchronizer(self._parameters)
         self.listening = True
 
     def qos_worries(self) -> list[str]:

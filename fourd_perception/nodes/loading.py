@@ -7,14 +7,12 @@ import os
 import torch
 
 from fourd_perception import checkpoint
-from fourd_perception.models.aligned import AlignedModel
-from fourd_perception.models.xclip import XClipScorer
-from fourd_perception.nodes.inputs import InputParameters
+from fourd_perception.nodes.node_parameters import NodeParameters
 from fourd_perception.parameters import ConfigError
 
 
 def load_checkpoint(
-    parameters: InputParameters, task: str, name: str = "model"
+    parameters: NodeParameters, task: str, name: str = "model"
 ) -> checkpoint.Checkpoint:
     """The checkpoint that the parameter of that name says, on the parameters' device.
 
@@ -44,14 +42,3 @@ def device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device: '{name}' cannot be used ({reason}); set auto or cpu") from None
     return chosen
-
-
-def load_scorer(folder: str, aligned: checkpoint.Checkpoint) -> XClipScorer:
-    """The X-CLIP of a folder, for a model that was aligned with one, and where that model is.
-
-    Raises InputError as XClipScorer.load.
-    """
-    model = aligned.model
-    conditioned = not isinstance(model, AlignedModel) or model.config.conditioned
-    scorer = XClipScorer.load(os.path.expanduser(folder), prompts=conditioned)
-    return scorer.to(next(model.parameters()).device)

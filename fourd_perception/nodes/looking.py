@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,17 +25,11 @@ from fourd_perception.messages.results import shown_points
 from fourd_perception.messages.transforms import put_message
 from fourd_perception.nodes.faults import Faults
 from fourd_perception.nodes.health import Health, Level
-from fourd_perception.nodes.inputs import InputParameters
 from fourd_perception.nodes.outputs import has_subscribers
 from fourd_perception.stream.frame import Frame
 
 _TRANSFORMS_KEPT = 100  # as tf2's listeners have it
 _SHOWN_DEPTH = 5
-
-
-@dataclass(frozen=True)
-class NodeParameters(LookConfig, InputParameters):
-    """What every perception node takes, and where it looks."""
 
 
 class Looker:

@@ -27,9 +27,10 @@ from fourd_perception.nodes.diagnostics import Diagnostics
 from fourd_perception.nodes.faults import Faults
 from fourd_perception.nodes.health import Health
 from fourd_perception.nodes.inputs import SensorInput
-from fourd_perception.nodes.looking import Looker, NodeParameters
+from fourd_perception.nodes.looking import Looker
 from fourd_perception.nodes.mailbox import NewestWins
 from fourd_perception.nodes.memory import give_back, is_out_of_memory
+from fourd_perception.nodes.node_parameters import NodeParameters
 from fourd_perception.nodes.ros_parameters import RosParameters
 from fourd_perception.stream.frame import SECOND, Frame
 from fourd_perception.stream.window import Clip, SlidingWindow

@@ -14,16 +14,15 @@ from visualization_msgs.msg import MarkerArray
 
 from fourd_perception.answers import PeopleActions
 from fourd_perception.errors import InputError
-from fourd_perception.image_pipeline import ImagePipeline, ImageScores
+from fourd_perception.image_pipeline import ImagePipeline, ImageScores, VideoTextConfig, load_scorer
 from fourd_perception.messages import results
 from fourd_perception.nodes import runner
-from fourd_perception.nodes.loading import load_checkpoint, load_scorer
-from fourd_perception.nodes.looking import NodeParameters
+from fourd_perception.nodes.loading import load_checkpoint
 from fourd_perception.nodes.mailbox import NewestWins
+from fourd_perception.nodes.node_parameters import NodeParameters
 from fourd_perception.nodes.outputs import AnswerParameters, has_subscribers
 from fourd_perception.nodes.perception_node import PerceptionNode
 from fourd_perception.nodes.ros_parameters import usage
-from fourd_perception.parameters import param
 from fourd_perception.people_pipeline import PeoplePipeline
 from fourd_perception.pipeline import ActionPipeline, PipelineConfig, Recognition
 from fourd_perception.stream.window import Clip
@@ -39,25 +38,8 @@ Result = Recognition | PeopleActions | ImageScores
 
 
 @dataclass(frozen=True)
-class RecognizerParameters(AnswerParameters, PipelineConfig, NodeParameters):
+class RecognizerParameters(VideoTextConfig, AnswerParameters, PipelineConfig, NodeParameters):
     """Everything that the recognizer can be told."""
-
-    video_text_model: str = param(
-        "", "the folder of the X-CLIP that `model` was aligned with, to fuse the images' scores, "
-        "which needs use_image, and to understand `prompts`"
-    )  # fmt: skip
-    prompts: tuple[str, ...] = param(
-        ("",), "classes in words, in place of the model's own, each its text: scored by the texts "
-        "alone, without training; [''] for the model's own; needs video_text_model",
-        changeable=True,
-    )  # fmt: skip
-    image_rate: float = param(
-        2.0, "how often the images are scored, at most", unit="Hz", at_least=0.01, at_most=100.0
-    )
-    image_max_age: float = param(
-        2.0, "the images' scores take part for so long; without newer ones the cloud's are left",
-        unit="s", at_least=0.0, at_most=3600.0,
-    )  # fmt: skip
 
 
 class Recognizer(PerceptionNode[RecognizerParameters, Pipeline, Result]):

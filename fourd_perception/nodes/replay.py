@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -34,6 +35,7 @@ _DISCOVERY = 3.5  # DDS announces itself again after 3 s, to those who missed it
 _TICK = 0.1
 _LOG_LINES = 15
 _HIGHEST_DOMAIN = 232
+_COMPRESSED = "/compressed"
 
 
 class ReplayFailed(Exception):
@@ -81,7 +83,8 @@ class Played:
 
     frames, camera_info: topics; None with clouds. first_info: of the bag's first CameraInfo the
     CDR, sent from the beginning, as by a driver that runs already. transforms: topics. depth_name:
-    `frames` without the name of their transport, depth_transport, if they are depth images.
+    `frames` without the name of their transport, depth_transport, if they are depth images. image:
+    a topic of colour images as they are, or of compressed ones, <name>/compressed; None: without.
     """
 
     frames: str = camera.POINTS
@@ -90,6 +93,7 @@ class Played:
     transforms: tuple[str, ...] = ()
     depth_name: str = ""
     depth_transport: str = "raw"
+    image: str | None = None
 
     @property
     def kind(self) -> type:
@@ -101,40 +105,47 @@ class Played:
     @property
     def remapped(self) -> dict[str, str]:
         """The nodes' names of what is played, and its topics."""
-        if self.camera_info is None:
-            return {"points": self.frames}
-        return {"depth": self.depth_name, "camera_info": self.camera_info}
+        told = {"points": self.frames}
+        if self.camera_info is not None:
+            told = {"depth": self.depth_name, "camera_info": self.camera_info}
+        if self.image is not None:
+            told["image"] = self.image.removesuffix(_COMPRESSED)
+        return told
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What a node is to be told of them."""
+        packed = self.image is not None and self.image.endswith(_COMPRESSED)
+        return {
+            "use_depth": self.camera_info is not None,
+            "depth_image_transport": self.depth_transport,
+            "use_image": self.image is not None,
+            "image_transport": "compressed" if packed else "raw",
+        }
 
     @property
     def topics(self) -> list[str]:
         """All of them."""
-        info = [self.camera_info] if self.camera_info else []
-        return [self.frames, *info, *self.transforms]
+        besides = [topic for topic in (self.camera_info, self.image) if topic]
+        return [self.frames, *besides, *self.transforms]
 
 
 @dataclass(frozen=True)
 class Started:
     """A node that is started: `recognizer` or `segmenter`, and its parameters.
 
-    label_topics: its class tables, which whoever plays to it waits for. image_topic: of its images;
-    it has none without.
+    label_topics: its class tables, which whoever plays to it waits for.
     """
 
     name: str
     parameters: Mapping[str, object]
     label_topics: tuple[str, ...]
-    image_topic: str = ""
 
     def arguments(self, played: Played) -> list[str]:
         """Its module and command line."""
-        given = {
-            "autostart": True, "top_k": 0, "use_depth": played.camera_info is not None,
-            "depth_image_transport": played.depth_transport, **self.parameters,
-        }  # fmt: skip
+        given = {"autostart": True, "top_k": 0, **played.parameters, **self.parameters}
         told = [("-p", f"{key}:={_as_yaml(value)}") for key, value in given.items()]
         told += [("-r", f"{name}:={topic}") for name, topic in played.remapped.items()]
-        if self.image_topic:
-            told.append(("-r", f"image:={self.image_topic}"))
         return [
             f"fourd_perception.nodes.{self.name}", "--ros-args",
             *(word for pair in told for word in pair),
@@ -306,7 +317,8 @@ class Steps:
 
 def _as_yaml(value: object) -> str:
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_as_yaml, value))}]"
+        quoted = (json.dumps(one) if isinstance(one, str) else _as_yaml(one) for one in value)
+        return f"[{', '.join(quoted)}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -15,7 +15,7 @@ from fourd_perception.messages import results
 from fourd_perception.messages.colours import class_colours
 from fourd_perception.nodes import runner
 from fourd_perception.nodes.loading import load_checkpoint
-from fourd_perception.nodes.looking import NodeParameters
+from fourd_perception.nodes.node_parameters import NodeParameters
 from fourd_perception.nodes.outputs import AnswerParameters, has_subscribers
 from fourd_perception.nodes.perception_node import PerceptionNode
 from fourd_perception.nodes.ros_parameters import usage

@@ -6,11 +6,29 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from fourd_perception.parameters import param
 from fourd_perception.stream.frame import LATE, SECOND
+
+_CAPACITY = 32
+"""Of a stream's synchronizer: more than a second of the fastest cameras."""
 
 Cloud = TypeVar("Cloud")
 Image = TypeVar("Image")
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    """Which image belongs to a cloud."""
+
+    sync_slop: float = param(
+        0.02, "farthest apart that the stamps of a cloud and its image may be", unit="s",
+        at_least=0.0, at_most=1.0,
+    )  # fmt: skip
+    image_timeout: float = param(
+        0.1, "longest wait for a cloud's image; then the cloud goes on without", unit="s",
+        at_least=0.0, at_most=5.0,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -213,3 +231,12 @@ class Synchronizer(Generic[Cloud, Image]):
         else:
             self.counts.paired += 1
         return Pair(stamp, cloud, image)
+
+
+def synchronizer(config: PairConfig) -> Synchronizer[Any, Any]:
+    """What pairs a stream as the nodes do."""
+    return Synchronizer(
+        slop=round(config.sync_slop * SECOND),
+        max_wait=round(config.image_timeout * SECOND),
+        capacity=_CAPACITY,
+    )

@@ -17,27 +17,41 @@ from typing import Any
 
 from fourd_perception.checkpoint import ModelCard, read_card
 from fourd_perception.errors import InputError, command
-from fourd_perception.evaluation.bag import BagResult, settings_of
+from fourd_perception.evaluation.bag import settings_of
 from fourd_perception.evaluation.bag_cluster import run_on_cluster
 from fourd_perception.evaluation.bag_figures import bag_figures
 from fourd_perception.evaluation.bag_jobs import BagJob, FailedJob, run_jobs
 from fourd_perception.evaluation.bag_labels import read_labels
 from fourd_perception.evaluation.bag_report import bag_page, bag_summary, bag_tiles
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.bag_source import BagSource
 from fourd_perception.evaluation.comparison import compare
 from fourd_perception.evaluation.live_difference import LiveDifference
 from fourd_perception.evaluation.predictions import write_predictions
 from fourd_perception.evaluation.report import write_page
+from fourd_perception.image_pipeline import VideoTextConfig
+from fourd_perception.looking.config import LookConfig
 from fourd_perception.parameters import ConfigError, Entry, check, entries, range_text
 from fourd_perception.pipeline import SegmentationConfig
 from fourd_perception.stream.frame import SECOND
+from fourd_perception.stream.synchronizer import PairConfig
 from fourd_perception.tools.arguments import counting, positive
-from fourd_perception.tools.look_options import add_look_options, given_look, look_config
+from fourd_perception.tools.parameter_options import ParameterOptions
 from fourd_perception.whole_file import written
 
 _SETTINGS = {entry.name: entry for entry in entries(SegmentationConfig)
              if entry.name not in ("clip_frames", "frame_step")}  # fmt: skip
 """Parameters of the nodes that are options here."""
+_LOOK = ParameterOptions(
+    LookConfig, "where to look",
+    "which points the model is shown; as the nodes' parameters of these names",
+)  # fmt: skip
+_VIDEO_TEXT = ParameterOptions(
+    VideoTextConfig, "images and texts",
+    "what X-CLIP says besides, of the colour images; as the recognizer's parameters of these names",
+)  # fmt: skip
+_PAIR = ParameterOptions(PairConfig, "pairs", "which image belongs to a cloud; likewise")
+_GROUPS: tuple[ParameterOptions[Any], ...] = (_LOOK, _VIDEO_TEXT, _PAIR)
 _PACKAGES = ("fourd_perception", "torch", "numpy", "rosbags")
 _PICTURES = 8
 _SHOWN_NOTES = 12
@@ -81,7 +95,9 @@ def run(live: Live | None) -> int:
     notes = read_labels(arguments.labels).strangers(bags) if arguments.labels else []
     source = BagSource(arguments.points, arguments.depth, arguments.camera_info, arguments.image)
     out: Path = arguments.out
-    settings, look = _settings(arguments, card), look_config(arguments)
+    settings = _settings(arguments, card)
+    video_text = _VIDEO_TEXT.config(arguments)
+    _check_video_text(video_text, arguments)
     jobs = [
         BagJob(
             bag,
@@ -92,7 +108,9 @@ def run(live: Live | None) -> int:
             settings,
             _copy_of(bag, out) if arguments.write_bag and model is models[0] else None,
             max(1, _PICTURES // len(bags)) if model is models[0] else 0,
-            look,
+            _LOOK.config(arguments),
+            video_text if video_text.video_text_model else None,
+            _PAIR.config(arguments),
         )
         for model in models
         for bag in bags
@@ -109,7 +127,7 @@ def run(live: Live | None) -> int:
         results = [_with_live(one, of_bag[one.path], live, arguments) for one in results]
     if results:
         notes = [*notes, *(f"not evaluated: {one.reason}" for one in failed.values())]
-        facts = _facts(models, card, settings, given_look(arguments), results)
+        facts = _facts(models, card, settings, arguments, results)
         summary = _write(out, card, facts, results, against, notes)
         print(_last_screen(results, notes, out / "report.html"), file=say)
         if arguments.json:
@@ -159,7 +177,7 @@ def _facts(
     models: Sequence[Path],
     card: ModelCard,
     settings: Mapping[str, float],
-    look: Mapping[str, Any],
+    arguments: argparse.Namespace,
     results: Sequence[BagResult],
 ) -> dict[str, str]:
     period = SECOND / card.clip.period
@@ -179,8 +197,9 @@ def _facts(
             f"{name} {value if isinstance(value, bool) else format(value, 'g')}"
             for name, value in settings.items()
         )
-    if look:
-        facts["where to look"] = ", ".join(f"{name} {value}" for name, value in look.items())
+    for group in _GROUPS:
+        if told := group.given(arguments):
+            facts[group.title] = ", ".join(f"{name} {value}" for name, value in told.items())
     if len(models) > 1:
         facts["against"] = str(models[1])
     return facts
@@ -208,6 +227,16 @@ def _others(failed: int, evaluated: int) -> str:
     """What else there is to say after the first bag that failed."""
     more = f"; {failed} other bags failed too" if failed else ""
     return more + (f" ({evaluated} bags were evaluated)" if evaluated else "")
+
+
+def _check_video_text(config: VideoTextConfig, arguments: argparse.Namespace) -> None:
+    """Raises InputError where something is asked of an X-CLIP that is not given."""
+    told = {**_VIDEO_TEXT.given(arguments), **_PAIR.given(arguments)}
+    if told and not config.video_text_model:
+        raise InputError(
+            f"{_option(next(iter(told)))}: X-CLIP is asked for with --video-text-model, the folder "
+            "that the model was aligned with; give it, too"
+        )
 
 
 def _check_comparable(models: Sequence[Path]) -> None:
@@ -265,7 +294,9 @@ def _parser() -> argparse.ArgumentParser:
         "--camera-info", metavar="TOPIC", help="of the depth images (default: beside them)"
     )
     parser.add_argument(
-        "--image", metavar="TOPIC", help="the colour image for the report's pictures"
+        "--image",
+        metavar="TOPIC",
+        help="the colour images: for the report's pictures, and for X-CLIP",
     )
     for name, entry in _SETTINGS.items():
         if entry.type is bool:
@@ -299,7 +330,8 @@ def _parser() -> argparse.ArgumentParser:
         "pace, 0.5 is half (default 1), or 'wait': no faster than the node answers",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print report.json at the end")
-    add_look_options(parser)
+    for group in _GROUPS:
+        group.add(parser)
     return parser
 
 

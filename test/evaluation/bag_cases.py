@@ -78,6 +78,24 @@ def packed_depth(number: int, topic: str = camera.DEPTH) -> list[Recorded]:
     return [Recorded(f"{topic}/compressedDepth", PACKED, raw.time, message), info]
 
 
+def picture(number: int, stamp: int | None = None, topic: str = camera.COLOR) -> Recorded:
+    """A colour image of 6 x 4, of the moment of the cloud of that number."""
+    time = START + number * PERIOD
+    pixels = np.random.default_rng(number).integers(0, 255, (4, 6, 3), np.uint8)
+    return Recorded(
+        topic, IMAGE, time, camera.color_image(pixels, time if stamp is None else stamp)
+    )
+
+
+def packed_picture(number: int) -> Recorded:
+    """The same as `picture`, as image_transport's compressed has it."""
+    raw, file = picture(number), io.BytesIO()
+    Image.fromarray(np.frombuffer(raw.message.data, np.uint8).reshape(4, 6, 3)).save(file, "PNG")
+    data = np.frombuffer(file.getvalue(), np.uint8)
+    message = camera.make(PACKED, header=raw.message.header, format="rgb8; png", data=data)
+    return Recorded(f"{camera.COLOR}/compressed", PACKED, raw.time, message)
+
+
 def write(path: Path, messages: Sequence[Recorded]) -> Path:
     """The bag, its messages in the order of their times."""
     with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as bag:

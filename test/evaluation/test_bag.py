@@ -13,8 +13,9 @@ from small_model import save, save_frame_model, save_segmenter
 
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
-from fourd_perception.evaluation.bag import BagResult, evaluate, make_pipeline
+from fourd_perception.evaluation.bag import evaluate, make_pipeline
 from fourd_perception.evaluation.bag_labels import BagTruth
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.bag_source import BagSource
 from fourd_perception.messages.depth_images import DepthReader
 from fourd_perception.pipeline import FrameActions, Segmentation

@@ -13,9 +13,9 @@ import pytest
 import small_model
 
 from fourd_perception.errors import InputError
-from fourd_perception.evaluation.bag import BagResult
 from fourd_perception.evaluation.bag_cluster import run_on_cluster
 from fourd_perception.evaluation.bag_jobs import BagJob, FailedJob, run_jobs
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.bag_source import BagSource
 
 distributed = pytest.importorskip("distributed")

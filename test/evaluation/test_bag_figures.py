@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fourd_perception.evaluation.bag import BagResult, LabelledFrame, Stages
 from fourd_perception.evaluation.bag_figures import bag_figures, class_figures
+from fourd_perception.evaluation.bag_result import BagResult, LabelledFrame, Stages
 from fourd_perception.evaluation.bag_source import BagSource
 from fourd_perception.evaluation.metrics import seconds_to_first_right
 from fourd_perception.evaluation.session import Answer, Session

@@ -15,12 +15,6 @@ from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.bag_reader import open_bag
 
 
-def colour(number: int, topic: str = camera.COLOR) -> cases.Recorded:
-    time = cases.START + number * cases.PERIOD
-    image = camera.color_image(np.zeros((6, 8, 3), np.uint8), time)
-    return cases.Recorded(topic, cases.IMAGE, time, image)
-
-
 def find(path: Path, *messages: cases.Recorded, **asked: str) -> BagSource:
     if not path.exists():
         cases.write(path, messages)
@@ -29,22 +23,22 @@ def find(path: Path, *messages: cases.Recorded, **asked: str) -> BagSource:
 
 
 def test_clouds_go_before_depth_images(tmp_path: Path) -> None:
-    found = find(tmp_path / "bag", cases.cloud(0), *cases.depth(0), colour(0))
-    assert found == BagSource(points=camera.POINTS, image=camera.COLOR)
+    found = find(tmp_path / "bag", cases.cloud(0), *cases.depth(0), cases.picture(0))
+    assert found == BagSource(points=camera.POINTS, image=camera.COLOR, colour=True)
     asked = find(tmp_path / "bag", depth=camera.DEPTH)
-    assert asked == BagSource(None, camera.DEPTH, camera.DEPTH_INFO, camera.COLOR)
+    assert asked == BagSource(None, camera.DEPTH, camera.DEPTH_INFO, camera.COLOR, True)
 
 
 def test_depth_images_are_known_by_their_encoding(tmp_path: Path) -> None:
-    found = find(tmp_path / "bag", colour(0, "/a/image"), *cases.depth(0, "/b/image"))
-    assert found == BagSource(None, "/b/image", "/b/camera_info", "/a/image")
+    found = find(tmp_path / "bag", cases.picture(0, topic="/a/image"), *cases.depth(0, "/b/image"))
+    assert found == BagSource(None, "/b/image", "/b/camera_info", "/a/image", True)
 
 
 def test_compressed_depth_images_are_known_by_their_topic(tmp_path: Path) -> None:
     packed = cases.packed_depth(0, "/b/image_rect_raw")
-    found = find(tmp_path / "bag", colour(0, "/a/image"), *packed)
+    found = find(tmp_path / "bag", cases.picture(0, topic="/a/image"), *packed)
     topic = "/b/image_rect_raw/compressedDepth"
-    assert found == BagSource(None, topic, "/b/camera_info", "/a/image")
+    assert found == BagSource(None, topic, "/b/camera_info", "/a/image", True)
     assert (found.depth_name, found.depth_transport) == ("/b/image_rect_raw", "compressedDepth")
     assert find(tmp_path / "bag", depth=topic) == found
     both = find(tmp_path / "both", *packed, *cases.depth(0, "/b/image_rect_raw"))
@@ -71,10 +65,10 @@ def test_a_recording_of_the_realsense_sdk_is_known_by_its_topics(tmp_path: Path)
     image.message.data = millimetres.view(np.uint8).ravel()
     info = cases.Recorded(f"{where}/info/camera_info", info.kind, info.time, info.message)
     other = "/device_0/sensor_0/Infrared_1"
-    infrared = colour(0, f"{other}/image/data")
+    infrared = cases.picture(0, topic=f"{other}/image/data")
     elsewhere = cases.Recorded(f"{other}/info/camera_info", info.kind, info.time, info.message)
     found = find(tmp_path / "bag", image, info, infrared, elsewhere)
-    assert found == BagSource(None, image.topic, info.topic, infrared.topic)
+    assert found == BagSource(None, image.topic, info.topic, infrared.topic, True)
     np.testing.assert_allclose(depth_from_message(image.message), 1.5)
 
 
@@ -106,14 +100,14 @@ def test_several_candidates_are_listed_with_the_option(tmp_path: Path) -> None:
 
 
 def test_several_colours_are_no_reason_to_ask(tmp_path: Path) -> None:
-    messages = (cases.cloud(0), colour(0, "/a"), colour(0, "/b"))
+    messages = (cases.cloud(0), cases.picture(0, topic="/a"), cases.picture(0, topic="/b"))
     assert find(tmp_path / "bag", *messages).image is None
     assert find(tmp_path / "bag", image="/b").image == "/b"
 
 
 def test_what_is_asked_for_must_be_there(tmp_path: Path) -> None:
     path = tmp_path / "bag"
-    find(path, cases.cloud(0), colour(0))
+    find(path, cases.cloud(0), cases.picture(0))
     with pytest.raises(
         InputError, match=r"--points /cloud: there is no such topic .* there is /camera/points"
     ):
@@ -129,4 +123,4 @@ def test_what_is_asked_for_must_be_there(tmp_path: Path) -> None:
 
 def test_a_bag_without_any_says_what_it_has(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"neither a PointCloud2 .*color/image_raw \(sensor_msgs"):
-        find(tmp_path / "bag", colour(0))
+        find(tmp_path / "bag", cases.picture(0))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fourd_perception.evaluation.bag import BagResult, LabelledFrame, Stages
+from fourd_perception.evaluation.bag_result import BagResult, LabelledFrame, Stages
 from fourd_perception.evaluation.bag_source import BagSource
 from fourd_perception.evaluation.comparison import PointsComparison, compare
 from fourd_perception.evaluation.session import Answer, Session

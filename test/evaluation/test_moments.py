@@ -12,8 +12,9 @@ import small_model
 
 from fourd_perception import checkpoint
 from fourd_perception.evaluation import charts
-from fourd_perception.evaluation.bag import BagResult, evaluate, make_pipeline
+from fourd_perception.evaluation.bag import evaluate, make_pipeline
 from fourd_perception.evaluation.bag_labels import BagTruth
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.moments import hardest, picture_moments
 from fourd_perception.messages.images import depth_from_message
 from fourd_perception.recordings import camera_messages as camera

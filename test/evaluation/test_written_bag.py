@@ -14,7 +14,8 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
-from fourd_perception.evaluation.bag import BagResult, evaluate, make_pipeline
+from fourd_perception.evaluation.bag import evaluate, make_pipeline
+from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.written_bag import (
     ACTION,
     DEFINITIONS,
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def predict(bag: Path, out: Path, model: Path) -> BagResult:
     loaded = checkpoint.load(model)
-    with prediction_bag(out, loaded.card) as copy:
+    with prediction_bag(out, loaded.card.classes, loaded.card.colours) as copy:
         return evaluate(bag, make_pipeline(loaded), tap=copy.copy, on_result=copy.predict)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import small_model
+import tiny_folders
 
 pytest.importorskip("rclpy")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
@@ -76,6 +77,28 @@ def test_live_and_offline_look_at_the_same_place(tmp_path, monkeypatch, capsys):
     assert live["live"] == live["offline"] > 5
     assert (live["lost"], live["changed"], live["strange"]) == (0, 0, 0)
     assert live["score_difference"] < 1e-6
+
+
+@pytest.mark.parametrize("make", [cases.picture, cases.packed_picture])
+def test_images_and_prompts_go_to_the_node_too(make, tmp_path, monkeypatch, capsys):
+    """Its images' scores come when they come, so that scores may differ, and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    folder = tiny_folders.make(tmp_path)
+    model = tiny_folders.save_aligned(tmp_path / "model.safetensors", folder, clip=CLIP)
+    messages = [one(number) for number in range(40) for one in (make, cases.cloud)]
+    cases.write(tmp_path / "bag", messages)
+    prompts = ("push the box, to the left", "sit: down", "it's 'lifted'")
+    monkeypatch.setattr(
+        "sys.argv",
+        ["evaluate_bag", "bag", "--model", str(model), "--video-text-model", str(folder),
+         "--prompts", *prompts, "--live", "wait", "--json", "--write-bag"],
+    )  # fmt: skip
+    assert evaluate_bag.main() == 0
+    live = json.loads(capsys.readouterr().out)["bags"]["bag"]["live"]
+    assert live["live"] == live["offline"] > 5
+    assert (live["lost"], live["strange"]) == (0, 0)
+    log = (tmp_path / "out/evaluate_bag/recognizer.log").read_text()
+    assert log.count("wants 4 frames") == 2, "of the clouds, and of the images"
 
 
 def test_a_node_that_does_not_start_is_told_with_its_last_words(tmp_path, monkeypatch, capsys):

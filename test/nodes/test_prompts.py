@@ -12,20 +12,16 @@ import numpy as np
 import pytest
 import small_model
 import tiny_folders
-import torch
 from node_bench import FRAMES, PERIOD, START, Bench, cloud, stream
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification, LabelInfo
 
-from fourd_perception import checkpoint, models
 from fourd_perception.messages.results import to_stamp
 from fourd_perception.messages.stamps import from_stamp
-from fourd_perception.models.xclip import XClipScorer
 from fourd_perception.nodes.outputs import has_subscribers
 from fourd_perception.pipeline import ActionPipeline
-from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.frame import SECOND
 from fourd_perception.vocabulary import OpenVocabulary
 
@@ -42,22 +38,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def aligned(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that was aligned with it."""
-    scorer = XClipScorer.load(folder)
-    sizes = {
-        "encoder": "im_pstnet", "encoder_sizes": small_model.card().model,
-        "embed_dim": scorer.embed_dim, "prompts": list(tiny_folders.TEXTS),
-    }  # fmt: skip
-    torch.manual_seed(0)
-    model = models.build("aligned", sizes, 3)
-    model.set_texts(scorer.text_features(tiny_folders.TEXTS))
-    card = small_model.card(
-        architecture="aligned", model=sizes, classes=tiny_folders.TEXTS,
+    return tiny_folders.save_aligned(
+        tmp_path_factory.mktemp("aligned") / "a.safetensors",
+        folder,
         clip=small_model.ClipConfig(frames=FRAMES, frame_step=1, rate=10.0),
-        preprocess=PreprocessConfig(points=32, image_size=scorer.image_size),
-    )  # fmt: skip
-    path = tmp_path_factory.mktemp("aligned") / "a.safetensors"
-    checkpoint.save(path, model, card)
-    return path
+    )
 
 
 @pytest.fixture

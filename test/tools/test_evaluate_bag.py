@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_model
+import tiny_folders
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
@@ -20,6 +21,8 @@ import bag_cases as cases
 
 from fourd_perception import checkpoint
 from fourd_perception.evaluation.bag import evaluate, make_pipeline
+from fourd_perception.evaluation.bag_source import first_message
+from fourd_perception.evaluation.written_bag import LABEL_INFO
 from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.bag_reader import open_bag
 from fourd_perception.stream.frame import SECOND
@@ -421,3 +424,32 @@ def test_where_nobody_can_look_is_one_clear_line(run, model: Path, options: str,
     cases.clouds(Path("kitchen"))
     code, _, err = run("kitchen", "--model", model, *options.split())
     assert code == 2 and said in err and err.count("\n") == 1
+
+
+def test_images_and_texts_are_options_of_the_recognizers_names(run, tmp_path: Path) -> None:
+    folder = tiny_folders.make(tmp_path)
+    aligned = tiny_folders.save_aligned(tmp_path / "aligned.safetensors", folder)
+    messages = [make(n) for n in range(60) for make in (cases.cloud, cases.picture)]
+    cases.write(tmp_path / "kitchen", messages)
+    prompts = ("push the box, to the left", "sit down", "lift: the box")
+    code, _, err = run(
+        "kitchen", "--model", aligned, "--video-text-model", folder, "--image-rate", 5,
+        "--sync-slop", 0.01, "--prompts", *prompts, "--write-bag",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert {row["label"] for row in rows(Path("out/evaluate_bag/predictions.csv"))} <= set(prompts)
+    facts = json.loads(Path("out/evaluate_bag/report.json").read_text())["facts"]
+    assert facts["images and texts"].startswith("video_text_model ") and prompts[0] in str(facts)
+    assert facts["pairs"] == "sync_slop 0.01"
+    with open_bag(Path("out/evaluate_bag/kitchen_with_predictions")) as bag:
+        table = first_message(bag, LABEL_INFO)
+    assert tuple(one.class_name for one in table.class_map) == prompts
+    for options, said in (
+        ("--prompts sit wave", "--prompts: X-CLIP is asked for with --video-text-model"),
+        ("--image-rate 5", "--image-rate: X-CLIP is asked for with --video-text-model"),
+        (f"--video-text-model {folder} --prompts sit", "prompts: 'sit' alone would always score 1"),
+        (f"--video-text-model {folder} --image-rate 0", "image_rate: expected 0.01 to 100, got 0"),
+        ("--video-text-model nowhere", "nowhere"),
+    ):
+        code, _, err = run("kitchen", "--model", aligned, *options.split())
+        assert code == 2 and said in err and err.count("\n") == 1, err
