@@ -186,6 +186,7 @@ class _Run:
     due: array[int] = field(default_factory=lambda: array("q"))
     answers: list[Answer] = field(default_factory=list)
     scores: list[NDArray[np.float32]] = field(default_factory=list)
+    by_source: list[Mapping[str, NDArray[np.float32]]] = field(default_factory=list)
     frames: list[LabelledFrame] = field(default_factory=list)
     points: NDArray[np.int64] | None = None
     read_ms: array[float] = field(default_factory=lambda: array("f"))
@@ -289,7 +290,14 @@ class _Run:
                 wall,
             ),
             notes=tuple(notes),
+            by_source=self._by_source(),
         )
+
+    def _by_source(self) -> dict[str, NDArray[np.float32]]:
+        missing = np.full(len(classes_of(self.pipeline)), np.nan, np.float32)
+        names = dict.fromkeys(name for said in self.by_source for name in said)
+        return {name: np.array([said.get(name, missing) for said in self.by_source])
+                for name in names}  # fmt: skip
 
     def _infer(self, clip: Clip) -> Result | None:
         if isinstance(self.pipeline, SegmentationPipeline):
@@ -304,6 +312,7 @@ class _Run:
         start = said.stamp if of_frame else said.start  # it speaks of that frame alone
         self.answers.append(Answer(said.stamp, start, top, said.processing_ms, None))
         self.scores.append(said.scores)
+        self.by_source.append(said.by_source)
         self.recorded.append(recorded)
         return recorded
 

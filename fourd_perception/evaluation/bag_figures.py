@@ -66,6 +66,19 @@ class ClassFigures:
     iou: float | None
 
 
+@dataclass(frozen=True)
+class SourceFigures:
+    """One of the scores that a model fuses, by itself, on the judged windows that it took part in.
+
+    accuracy: of it alone, fused: of what all say together there; percent, None where there is none.
+    """
+
+    name: str
+    judged: int
+    accuracy: float | None
+    fused: float | None
+
+
 def bag_figures(results: Sequence[BagResult]) -> BagFigures:
     """Of the bags together. results: at least one, all of one model.
 
@@ -125,6 +138,23 @@ def class_figures(results: Sequence[BagResult]) -> list[ClassFigures]:
     ]
 
 
+def source_figures(results: Sequence[BagResult]) -> list[SourceFigures]:
+    """Of every score that the model fuses; empty of any other model."""
+    fused, labels = judged_scores(results)
+    right, found = fused.argmax(axis=1) == labels, []
+    for name in dict.fromkeys(name for one in results for name in one.by_source):
+        rows = np.concatenate([_judged_rows(one, name) for one in results])
+        there = np.isfinite(rows).all(axis=1)
+        alone = rows[there].argmax(axis=1) == labels[there]
+        found.append(SourceFigures(name, len(alone), _percent(alone), _percent(right[there])))
+    return found
+
+
+def _judged_rows(result: BagResult, source: str) -> NDArray[np.float32]:
+    rows = result.by_source.get(source, np.full_like(result.scores, np.nan))
+    return rows[[answer.truth is not None for answer in result.session.answers]]
+
+
 def point_counts(results: Sequence[BagResult]) -> NDArray[np.int64] | None:
     """(K, K + 1) counts of the judged points of all bags; None where no bag has any."""
     found = [one.points for one in results if one.points is not None]
@@ -157,6 +187,10 @@ def _stage_times(results: Sequence[BagResult]) -> Iterator[tuple[str, float | No
         for share in (50, 99):
             value = float(np.percentile(taken, share)) if len(taken) else math.nan
             yield f"{stage}_p{share}_ms", _known(value)
+
+
+def _percent(right: NDArray[np.bool_]) -> float | None:
+    return _known(100 * float(right.mean())) if len(right) else None
 
 
 def _known(value: float, digits: int = 2) -> float | None:

@@ -14,6 +14,7 @@ from fourd_perception.evaluation.bag_figures import (
     class_figures,
     judged_scores,
     point_counts,
+    source_figures,
 )
 from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.comparison import compare
@@ -69,6 +70,7 @@ def bag_page(
         tables=[
             *_against(results, against),
             *_measures(measured, results[0].task),
+            *_sources(results),
             *_classes(results),
             *_bags(results),
         ],
@@ -108,6 +110,7 @@ def bag_summary(
             for one in results
         },
         "classes": [dataclasses.asdict(one) for one in class_figures(results)],
+        "sources": [dataclasses.asdict(one) for one in source_figures(results)],
         "notes": list(notes),
     }
 
@@ -213,6 +216,19 @@ def _measures(measured: BagFigures, task: str) -> list[Table]:
             rows.append((f"{stage}, of a {unit}", f"median {median:.1f} ms, 99 % {most:.1f} ms"))
     text = "Frame accuracy, edit score and F1 are of the answers' moments in a row."
     return [Table("Measures", text if measured.windows_judged else "", (("", "value"), *rows))]
+
+
+def _sources(results: Sequence[BagResult]) -> list[Table]:
+    found = [one for one in source_figures(results) if one.judged]
+    if not found:
+        return []
+    text = (
+        "Each score that is fused, on the judged windows that it took part in: by itself, and all "
+        "together there. pc: the clouds' classifier; pc_text: clouds against texts; rgb and "
+        "rgb_text: likewise, of the images."
+    )
+    rows = [(one.name, str(one.judged), percent(one.accuracy), percent(one.fused)) for one in found]
+    return [Table("Sources", text, (("source", "windows", "right", "fused"), *rows))]
 
 
 def _classes(results: Sequence[BagResult]) -> list[Table]:

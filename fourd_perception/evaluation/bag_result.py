@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,8 @@ class BagResult:
     cloud that an answer speaks of was. due: (N,) int64, of every answer the number, from 1, of the
     message with which its window was complete. points: (K, K + 1) counts as `label_confusion` gives
     them, or None where the clouds bring no truth. notes: a line each on what was wrong with the
-    bag. live: what the live node said otherwise, where it was asked.
+    bag. live: what the live node said otherwise, where it was asked. by_source: of a model that
+    fuses several scores, (N, K) float32 of each by its name; NaN where it took no part.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class BagResult:
     stages: Stages
     notes: tuple[str, ...]
     live: LiveDifference | None = None
+    by_source: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def said(self) -> list[Said]:

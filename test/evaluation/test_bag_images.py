@@ -16,10 +16,14 @@ from bag_cases import PERIOD, START
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag import evaluate, make_pipeline
+from fourd_perception.evaluation.bag_figures import source_figures
 from fourd_perception.evaluation.bag_images import BagImages
+from fourd_perception.evaluation.bag_labels import BagTruth
+from fourd_perception.evaluation.bag_report import bag_page
 from fourd_perception.evaluation.bag_source import BagSource
 from fourd_perception.image_pipeline import ImagePipeline, VideoTextConfig, load_scorer
 from fourd_perception.recordings import camera_messages as camera
+from fourd_perception.recordings.recording import Interval
 from fourd_perception.stream.frame import SECOND, Frame
 from fourd_perception.stream.synchronizer import PairConfig
 
@@ -82,6 +86,31 @@ def test_images_are_fused_as_the_core_does(model, config, tmp_path):
     assert (
         result.notes == () and judge(path, model, config).scores.tolist() == result.scores.tolist()
     )
+
+
+def test_each_score_is_judged_by_itself(model, config, tmp_path):
+    path = record(tmp_path / "bag", map(cases.picture, range(COUNT)))
+    result = judge(path, model, config)
+    assert list(result.by_source) == ["pc", "pc_text", "rgb", "rgb_text"]
+    seen = np.isfinite(result.by_source["rgb"]).all(axis=1)
+    assert not seen[0] and seen[-1] and not np.isnan(result.by_source["pc"]).any()
+    does = Interval(START, START + 3 * SECOND, tiny_folders.TEXTS[0])
+    judged = result.with_truth(BagTruth((does,), (), ""))
+    found = {one.name: one for one in source_figures([judged])}
+    for name, one in found.items():
+        rows = result.by_source[name][seen if name.startswith("rgb") else slice(None)]
+        assert one.judged == len(rows)
+        assert one.accuracy == pytest.approx(100 * np.mean(rows.argmax(axis=1) == 0), abs=0.01)
+    assert found["rgb"].fused == pytest.approx(
+        100 * np.mean(result.scores[seen].argmax(axis=1) == 0), abs=0.01
+    )
+    (table,) = [one for one in bag_page("", "", [judged], {}).tables if one.title == "Sources"]
+    assert [row[0] for row in table.rows] == ["source", *found]
+    assert list(evaluate(path, make_pipeline(model)).by_source) == ["pc", "pc_text"]
+    both = source_figures(
+        [judged, evaluate(path, make_pipeline(model)).with_truth(BagTruth((), (), ""))]
+    )
+    assert both == list(found.values())
 
 
 def test_compressed_images_are_the_same_and_so_are_late_ones(model, config, tmp_path):
