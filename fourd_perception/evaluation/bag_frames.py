@@ -22,9 +22,8 @@ from fourd_perception.evaluation.bag_source import (
     is_static,
 )
 from fourd_perception.looking.transforms import TransformBuffer
-from fourd_perception.messages import clouds, compressed_depth, images
+from fourd_perception.messages import clouds, images
 from fourd_perception.messages.depth_images import DepthReader, is_rectified
-from fourd_perception.messages.images import depth_from_message
 from fourd_perception.messages.point_labels import labels_of
 from fourd_perception.messages.reading import BadMessage
 from fourd_perception.messages.stamps import from_stamp
@@ -90,10 +89,8 @@ class BagFrames:
         self._span = (start, stop)
         self._transforms = transforms
         self._last_stamp: int | None = None
-        raw = source.depth_transport == "raw"
         self._depth = DepthReader(
-            rectified=is_rectified(source.depth_name),
-            decode=depth_from_message if raw else compressed_depth.from_message,
+            rectified=is_rectified(source.depth_name), transport=source.depth_transport
         )
         self._info = first_message(bag, source.camera_info) if source.camera_info else None
         self._synchronizer: Synchronizer[BagFrame, Any] | None = None

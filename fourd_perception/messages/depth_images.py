@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fourd_perception.messages import compressed_depth
 from fourd_perception.messages.images import BadImage, depth_from_message
 from fourd_perception.messages.reading import BadMessage, attribute, whole
 
@@ -80,21 +81,22 @@ class DepthCamera:
         return np.concatenate((seen, forward), axis=-1).astype(np.float32)
 
 
+_DECODERS: dict[str, Callable[[Any], NDArray[np.float32]]] = {
+    "raw": depth_from_message,
+    compressed_depth.TRANSPORT: compressed_depth.from_message,
+}
+
+
 class DepthReader:
     """Depth images of one camera to points; the rays are computed once per CameraInfo.
 
-    rectified: the images are rectified: their camera is P, without distortion. decode: from a
-    message to its depths, as depth_from_message. Not thread-safe.
+    rectified: the images are rectified: their camera is P, without distortion. transport: how they
+    come, as image_transport names it: `raw`, or `compressedDepth`. Not thread-safe.
     """
 
-    def __init__(
-        self,
-        *,
-        rectified: bool = False,
-        decode: Callable[[Any], NDArray[np.float32]] = depth_from_message,
-    ) -> None:
+    def __init__(self, *, rectified: bool = False, transport: str = "raw") -> None:
         self._rectified = rectified
-        self._decode = decode
+        self._decode = _DECODERS[transport]
         self._camera: DepthCamera | None = None
         self._rays: NDArray[np.float32] = np.empty((3, 0, 0), np.float32)
 

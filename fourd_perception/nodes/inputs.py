@@ -82,12 +82,10 @@ class SensorInput:
             transport = parameters.depth_image_transport
             self.points = self._subscribe_images("depth", transport, self._on_depth)
             self._camera = self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
-            decode = images.depth_from_message
-            if transport != "raw":
+            if transport == compressed_depth.TRANSPORT:
                 compressed_depth.warm_up()
-                decode = compressed_depth.from_message
             rectified = is_rectified(node.resolve_topic_name("depth"))
-            self._depth = DepthReader(rectified=rectified, decode=decode)
+            self._depth = DepthReader(rectified=rectified, transport=transport)
         else:
             self.points = self._subscribe(PointCloud2, "points", self._on_points)
         self.image: Subscription | None = None
