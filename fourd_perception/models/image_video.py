@@ -8,15 +8,18 @@ no other clip of the batch.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, scaled_dot_product_attention
+from torch.nn.functional import adaptive_avg_pool2d
 
 from fourd_perception.models.linear import Linear
 from fourd_perception.models.p4_transformer import ACTION_TASKS
 from fourd_perception.models.video_model import ClipModel, Features
+from fourd_perception.ops.attention import attention
+from fourd_perception.ops.linear import products_may_be_rounded
 from fourd_perception.parameters import param
 
 _NORM_GROUPS = 8
@@ -66,6 +69,17 @@ class ImageVideoConfig:
         return in_stem + 2 * (2**self.depth - 1)  # a convolution and an attention in each layer
 
 
+def _rounded_products(device: torch.device) -> AbstractContextManager[object]:
+    """Where products may be rounded, those of convolutions too; PyTorch rounds matrices alone."""
+    if device.type == "cpu" and products_may_be_rounded() and _rounds_convolutions():
+        return torch.autocast("cpu", torch.bfloat16)
+    return nullcontext()
+
+
+def _rounds_convolutions() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 class StemConv(nn.Module):
     """A 3D convolution with a stride of 2 in height and width, a norm of each frame, and a ReLU."""
 
@@ -80,7 +94,9 @@ class StemConv(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images: (B, C, L, H, W). Returns (B, C', L, H', W'), H' = ceil(H / 2)."""
-        frames = self.conv(images).transpose(1, 2).flatten(0, 1)
+        with _rounded_products(images.device):
+            convolved = self.conv(images)
+        frames = convolved.to(images.dtype).transpose(1, 2).flatten(0, 1)
         normed = torch.relu_(self.norm(frames))
         return normed.unflatten(0, (len(images), -1)).transpose(1, 2)
 
@@ -105,7 +121,7 @@ class LocalAttention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         time = torch.arange(length, device=frames.device)
         near = (time[:, None] - time).abs() <= self.reach
-        out = scaled_dot_product_attention(query, key, value, attn_mask=near)
+        out = attention(query, key, value, near)
         return self.project(out.transpose(1, 2).flatten(2))
 
 

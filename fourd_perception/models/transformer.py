@@ -7,9 +7,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from fourd_perception.models.linear import Linear
+from fourd_perception.ops.attention import attention
 from fourd_perception.parameters import param
 
 
@@ -50,12 +50,11 @@ class Attention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         heeded = None if mask is None else mask[:, None, None]
         if self.displacement is None:
-            out = scaled_dot_product_attention(query, key, value, attn_mask=heeded)
+            out = attention(query, key, value, heeded)
         else:
             places = cast(Tensor, points)[:, None].expand(-1, self.heads, -1, -1)
-            both = scaled_dot_product_attention(
-                query, key, torch.cat((value, places.to(value.dtype)), -1), attn_mask=heeded
-            )
+            values = torch.cat((value, places.to(value.dtype)), -1)
+            both = attention(query, key, values, heeded)
             out = both[..., :-3] + self.displacement(both[..., -3:] - places)
         return self.project(out.transpose(1, 2).flatten(2))
 
@@ -97,7 +96,7 @@ class Transformer(nn.Module):
 
         mask: (B, n) bool, true for the tokens that others may heed; at least one in each row.
         """
-        for attention, feed_forward in zip(self.attention, self.feed_forward):
-            tokens = tokens + attention(tokens, points, mask)
+        for attend, feed_forward in zip(self.attention, self.feed_forward):
+            tokens = tokens + attend(tokens, points, mask)
             tokens = tokens + feed_forward(tokens)
         return tokens

@@ -37,14 +37,18 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         not fits
         or values.numel() == 0
         or not torch.backends.mkldnn.is_available()
-        or torch.get_float32_matmul_precision() != "highest"
-        or _autocasts()
+        or products_may_be_rounded()
     ):
         return functional.linear(values, weight, bias)
     given = [tensor for tensor in (values, weight, bias) if tensor is not None]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
         return _Linear.apply(values, weight, bias)
     return _linear(values, weight, bias)
+
+
+def products_may_be_rounded() -> bool:
+    """Whether a CPU may compute products of float32 matrices in bfloat16."""
+    return torch.get_float32_matmul_precision() != "highest" or _autocasts()
 
 
 class _Linear(torch.autograd.Function):
