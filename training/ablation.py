@@ -1,9 +1,10 @@
 """CrossVideo without each of its parts: python training/ablation.py --set data.root=<folder>
 
 Pre-trains config/training/crossvideo_msr_action3d.yaml whole, and without the contrast across
-modalities, within one, of frames, of videos; then fine-tunes on 20 % of the training videos from
-each. What is trained already is not trained again. --set and --set-pretraining replace values of
-the fine-tuning's and of the pre-training's recipe.
+modalities, within one, of frames, of videos; then fine-tunes on 20 % of the training videos (or
+--percent) from each, and from scratch. What is trained already is not trained again. --set and
+--set-pretraining replace values of the fine-tuning's and of the pre-training's recipe; with --set
+encoder_rate=0 what was pre-trained stays as it is, and a classifier alone is learnt.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from training import data_efficiency, series
 from training.pretrain_config import PretrainConfig
 
 _RECIPE = "config/training/crossvideo_msr_action3d.yaml"
-_PERCENT = 20
 ROWS: dict[str, tuple[str, ...]] = {
     "crossvideo": (),
     "no_cross": ("loss.cross=false",),
@@ -47,8 +47,11 @@ def _whose(seed: int | None) -> str:
 def main() -> int:
     """The command line."""
     parser = series.parser(__doc__.splitlines()[0] if __doc__ else "", "out/ablation")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW",
-                        help=f"which rows: {', '.join(ROWS)} (default: all)")  # fmt: skip
+    rows = (data_efficiency.SCRATCH, *ROWS)
+    parser.add_argument("--rows", nargs="+", choices=rows, default=list(rows), metavar="ROW",
+                        help=f"which rows: {', '.join(rows)} (default: all)")  # fmt: skip
+    parser.add_argument("--percent", type=int, choices=data_efficiency.CLIPS_PER_VIDEO, default=20,
+                        help="of the training videos that are labelled (default: 20)")  # fmt: skip
     parser.add_argument("--set-pretraining", action="append", default=[], metavar="NAME=VALUE",
                         help="replace a value of the pre-training's recipe")  # fmt: skip
     parser.add_argument("--pretraining-seed", type=whole, metavar="SEED",
@@ -56,20 +59,25 @@ def main() -> int:
                         "(default: each from one of its own)")  # fmt: skip
     arguments = parser.parse_args()
     told, told_before = tuple(arguments.overrides), tuple(arguments.set_pretraining)
-    shown = pretraining(arguments.rows[0], 0, told_before)
+    shown = pretraining("crossvideo", 0, told_before)
 
     def run(row: str, seed: int) -> series.Run:
+        tuning = data_efficiency.recipe(row, arguments.percent, seed, told)
+        if row == data_efficiency.SCRATCH:
+            return series.Run(tuning)
         one_for_all = arguments.pretraining_seed
         before = pretraining(row, seed if one_for_all is None else one_for_all, told_before)
         folder = arguments.out / f"{before.name}_pretraining"
         weights = folder / f"{before.name}_points.safetensors"
-        return series.Run(data_efficiency.recipe(row, _PERCENT, seed, told), weights, before)
+        return series.Run(tuning, weights, before)
 
-    tuned = data_efficiency.recipe(arguments.rows[0], _PERCENT, 0, told)
+    tuned = data_efficiency.recipe(arguments.rows[0], arguments.percent, 0, told)
+    kept = "" if tuned.encoder_rate else ", the encoder as it was"
     protocol = (
         f"{_RECIPE}, {shown.epochs} epochs on all training videos without labels "
         f"({_whose(arguments.pretraining_seed)}), then fine-tuned "
-        f"for {tuned.epochs} epochs on {_PERCENT} % of them, {tuned.preprocess.points} points"
+        f"for {tuned.epochs} epochs on {arguments.percent} % of them{kept}, "
+        f"{tuned.preprocess.points} points"
     )
     series.tell(arguments.rows, run, "crossvideo_ablation", shown.data, protocol, arguments)
     return 0

@@ -8,6 +8,7 @@ training/pretrain.py has trained on all of them without labels
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -21,6 +22,7 @@ _RECIPE = "config/training/msr_action3d_pptr.yaml"
 CLIPS_PER_VIDEO = {10: 4, 20: 2, 40: 1, 80: 1}
 """By percent of the videos: few are seen more often in an epoch, so that there are steps enough."""
 SCRATCH = "scratch"
+_SEED = "{seed}"
 
 
 def recipe(
@@ -37,14 +39,18 @@ def recipe(
     return load_yaml(FinetuneConfig, _RECIPE, told + overrides)
 
 
-def named(text: str) -> tuple[str, Path]:
-    """NAME=FILE as name and file. Raises InputError on anything else, and on scratch."""
+def named(text: str, seeds: Sequence[int] = (0,)) -> tuple[str, str]:
+    """NAME=FILE as name and file; {seed} in it stands for each seed's own.
+
+    Raises InputError on anything else, on scratch, and where a seed's file is not there.
+    """
     name, equals, file = text.partition("=")
     if not equals or not name or not file or name == SCRATCH:
         raise InputError(f"--init {text}: expected NAME=FILE, the name not '{SCRATCH}'")
-    if not Path(file).is_file():
-        raise InputError(f"--init {text}: no such file; training/pretrain.py makes it")
-    return name, Path(file)
+    for one in (file.replace(_SEED, str(seed)) for seed in seeds):
+        if not Path(one).is_file():
+            raise InputError(f"--init {text}: no file {one}; training/pretrain.py makes it")
+    return name, file
 
 
 @command
@@ -53,19 +59,23 @@ def main() -> int:
     parser = series.parser(__doc__.splitlines()[0] if __doc__ else "", "out/data_efficiency")
     parser.add_argument("--init", nargs="+", required=True, metavar="NAME=FILE",
                         help="<name>_points.safetensors of training/pretrain.py, and what its "
-                        "rows are called: crossvideo=out/train/...")  # fmt: skip
+                        "rows are called: crossvideo=out/train/...; {seed} in it stands for the "
+                        "seed, where each has a pre-training of its own")  # fmt: skip
     parser.add_argument("--shares", nargs="+", type=int, choices=CLIPS_PER_VIDEO,
                         default=list(CLIPS_PER_VIDEO), metavar="PERCENT",
                         help="of the training videos (default: 10 20 40 80)")  # fmt: skip
     arguments = parser.parse_args()
     overrides = tuple(arguments.overrides)
-    weights: dict[str, Path | None] = {SCRATCH: None, **dict(map(named, arguments.init))}
-    rows = {f"{one}_{percent}": (one, percent) for percent in arguments.shares for one in weights}
+    weights = dict(named(text, arguments.seeds) for text in arguments.init)
+    beginnings = (SCRATCH, *weights)
+    rows = {f"{one}_{share}": (one, share) for share in arguments.shares for one in beginnings}
     shown = recipe(SCRATCH, arguments.shares[0], 0, overrides)
 
     def run(row: str, seed: int) -> series.Run:
         beginning, percent = rows[row]
-        return series.Run(recipe(beginning, percent, seed, overrides), weights[beginning])
+        file = weights.get(beginning)
+        init = None if file is None else Path(file.replace(_SEED, str(seed)))
+        return series.Run(recipe(beginning, percent, seed, overrides), init)
 
     protocol = (
         f"{_RECIPE} with {shown.preprocess.points} points and {shown.epochs} epochs on a share of "

@@ -168,12 +168,60 @@ def test_every_row_of_the_ablation_can_be_trained():
     assert all(sum(kept) == 3 for row, kept in terms.items() if row.startswith("no_"))
 
 
+@pytest.fixture
+def tables(monkeypatch):
+    """Runs a table's command line; gives what it would train: rows, runs and the protocol."""
+
+    def call(module, *arguments):
+        asked = []
+        monkeypatch.setattr(series, "tell", lambda *given: asked.append(given))
+        monkeypatch.setattr("sys.argv", ["table.py", *arguments])
+        code = module.main()
+        [(rows, run, _, _, protocol, given)] = asked or [((),) * 6]
+        return code, {(row, seed): run(row, seed) for row in rows for seed in given.seeds}, protocol
+
+    return call
+
+
+def test_the_ablation_has_the_share_and_the_pretrainings_that_are_asked_for(tables):
+    asked = ("--rows", "scratch", "no_cross", "--percent", "10", "--seeds", "1", "2")
+    code, runs, protocol = tables(ablation, *asked, "--set", "encoder_rate=0")
+    assert code == 0 and "on 10 % of them, the encoder as it was, 512 points" in protocol
+    scratch, without = runs["scratch", 2], runs["no_cross", 2]
+    assert scratch.init is None and scratch.pretraining is None
+    assert scratch.config.data.train_share == without.config.data.train_share == 0.1
+    assert without.init.name == "no_cross_2_points.safetensors"
+    assert not without.pretraining.loss.cross and without.pretraining.seed == 2
+    _, runs, protocol = tables(ablation, *asked, "--pretraining-seed", "5")
+    assert runs["no_cross", 1].init == runs["no_cross", 2].init
+    assert runs["no_cross", 1].pretraining.seed == 5 and "of them, 512 points" in protocol
+
+
+def test_each_seed_may_begin_with_a_pretraining_of_its_own(tables, tmp_path, capsys):
+    for seed in (1, 2):
+        (tmp_path / f"a_{seed}.safetensors").touch()
+    pattern = f"a={tmp_path}/a_{{seed}}.safetensors"
+    asked = ("--shares", "20", "--init", pattern, "--seeds", "1", "2")
+    code, runs, protocol = tables(data_efficiency, *asked)
+    assert code == 0 and pattern in protocol
+    assert [runs["a_20", seed].init.name for seed in (1, 2)] == [
+        "a_1.safetensors",
+        "a_2.safetensors",
+    ]
+    assert runs["scratch_20", 1].init is None
+    code, _, _ = tables(data_efficiency, *asked, "3")
+    assert code == 2 and "a_3.safetensors; training/pretrain.py makes it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
         ("weights.safetensors", "expected NAME=FILE"),
         ("scratch=weights.safetensors", "the name not 'scratch'"),
-        ("crossvideo=nowhere.safetensors", "no such file; training/pretrain.py makes it"),
+        (
+            "crossvideo=nowhere.safetensors",
+            "no file nowhere.safetensors; training/pretrain.py makes it",
+        ),
     ],
 )
 def test_weights_to_begin_with_have_a_name_and_are_there(monkeypatch, capsys, given, says):
