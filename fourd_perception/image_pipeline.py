@@ -24,8 +24,8 @@ from fourd_perception.vocabulary import Vocabulary, own_vocabulary
 
 
 @dataclass(frozen=True)
-class VideoTextConfig:
-    """Language and video beside the clouds."""
+class VlmConfig:
+    """The vision-language model beside the clouds."""
 
     video_text_model: str = param(
         "", "the folder of the X-CLIP that `model` was aligned with, to fuse the images' scores, "

@@ -5,16 +5,9 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 
 from fourd_perception.parameters import param
-from fourd_perception.preprocess import PreprocessConfig
 from fourd_perception.stream.window import ClipConfig
 from training.alignment_losses import AlignmentConfig
-from training.config import (
-    AugmentConfig,
-    ComputeConfig,
-    DataConfig,
-    OptimiserConfig,
-    SamplingConfig,
-)
+from training.config import AugmentConfig, OptimiserConfig, RunConfig
 from training.fit_fusion import METHODS
 from training.image_views import ImageViewConfig
 
@@ -44,22 +37,16 @@ class VideoTextConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignConfig:
+class AlignConfig(RunConfig):
     """One run of training/align.py; the defaults are VG4D's, section IV, where it gives them."""
 
-    name: str = param(MISSING, "the run's name: its folder under out/train, its model's name")
-    architecture: str = param(MISSING, "the kind of the point encoder")
-    model: str = param(MISSING, "YAML file with the point encoder's sizes")
     video_text: VideoTextConfig = param(MISSING, "the model of video and texts")
-    data: DataConfig = param(MISSING, "the data set; image_size is that of the prepared images")
     clip: ClipConfig = param(MISSING, "the clip of points; images are taken from its frames")
-    preprocess: PreprocessConfig = param(MISSING, "from clouds and images to what models see")
     left_out: tuple[str, ...] = param(
         (), "classes that are not trained on, so that they can be recognised by their texts alone"
     )
     epochs: int = param(30, "passes over the training videos", at_least=1)
     batch_size: int = param(32, "clips in a batch, each other's negatives", at_least=2)
-    sampling: SamplingConfig = param(SamplingConfig(), "clips")
     augment: AugmentConfig = param(AugmentConfig(), "augmentation of points")
     image_view: ImageViewConfig = param(ImageViewConfig(), "augmentation of images")
     loss: AlignmentConfig = param(AlignmentConfig(), "what is learnt from")
@@ -68,16 +55,9 @@ class AlignConfig:
         "hold-out", choices=METHODS,
     )  # fmt: skip
     optimiser: OptimiserConfig = param(PAPERS_OPTIMISER, "optimiser")
-    compute: ComputeConfig = param(ComputeConfig(), "device and precision")
-    seed: int = param(0, "seed of everything random", at_least=0, at_most=2**31 - 1)
-    threads: int = param(0, "CPU threads; 0: as many as there are cores", at_least=0)
-    fast_products: bool = param(
-        False, "let a CPU that can compute float32 matrix products in bfloat16 do so while training"
-    )
-    validate_every: int = param(5, "epochs between looks at the hold-out", at_least=1)
 
     def __post_init__(self) -> None:
-        self.optimiser.check_epochs(self.epochs)
+        super().__post_init__()
         if not self.data.image_size:
             raise ValueError(
                 "data.image_size: no images are prepared without it, and VG4D needs them; "

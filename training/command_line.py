@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from fourd_perception.parameters import load_yaml
+from training.config import RunConfig
 
-if TYPE_CHECKING:
-    from training.run_folder import AnyRun
-
-Config = TypeVar("Config", bound="AnyRun")
+Config = TypeVar("Config", bound=RunConfig)
 
 
 @dataclass(frozen=True)

@@ -175,15 +175,37 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig:
+class RunConfig:
+    """What every training has; a kind of training that means more by a field says so again."""
+
+    name: str = param(MISSING, "the run's name: its folder under out/train, its files' names")
+    architecture: str = param(MISSING, "the kind of the point encoder, or of the whole model")
+    model: str = param(MISSING, "YAML file with its sizes")
+    data: DataConfig = param(MISSING, "the data set; image_size is that of the prepared images")
+    clip: ClipConfig = param(MISSING, "the clip")
+    preprocess: PreprocessConfig = param(MISSING, "from clouds and images to what models see")
+    epochs: int = param(MISSING, "passes over the training videos", at_least=1)
+    batch_size: int = param(MISSING, "clips in a batch", at_least=2)
+    sampling: SamplingConfig = param(SamplingConfig(), "clips")
+    optimiser: OptimiserConfig = param(OptimiserConfig(), "optimiser")
+    compute: ComputeConfig = param(ComputeConfig(), "device and precision")
+    seed: int = param(0, "seed of everything random", at_least=0, at_most=2**31 - 1)
+    threads: int = param(0, "CPU threads; 0: as many as there are cores", at_least=0)
+    fast_products: bool = param(
+        False, "let a CPU that can compute products of float32 in bfloat16 do so while training"
+    )
+    validate_every: int = param(5, "epochs between looks at the hold-out", at_least=1)
+
+    def __post_init__(self) -> None:
+        self.optimiser.check_epochs(self.epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(RunConfig):
     """One run of training/finetune.py."""
 
-    name: str = param(MISSING, "the run's name: its folder under out/train, its model's name")
-    architecture: str = param(MISSING, "the model's kind")
-    model: str = param(MISSING, "YAML file with the model's sizes")
-    data: DataConfig = param(MISSING, "the data set")
-    clip: ClipConfig = param(MISSING, "the clip")
-    preprocess: PreprocessConfig = param(MISSING, "from a cloud to the model's input")
+    task: str = param("action_recognition", "what is labelled: videos, frames or points",
+                      choices=TASKS)  # fmt: skip
     left_out: tuple[str, ...] = param(
         (), "actions that are not trained on, for a run of align.py that leaves out the same"
     )
@@ -196,21 +218,10 @@ class FinetuneConfig:
     batch_size: int = param(
         16, "clips in a batch; an epoch is cut into equal batches of this or a few more", at_least=2
     )
-    sampling: SamplingConfig = param(SamplingConfig(), "clips")
     augment: AugmentConfig = param(AugmentConfig(), "augmentation where it sees points")
     image_view: ImageViewConfig = param(
         ImageViewConfig(), "augmentation where the model sees images"
     )
-    optimiser: OptimiserConfig = param(OptimiserConfig(), "optimiser")
-    compute: ComputeConfig = param(ComputeConfig(), "device and precision")
-    task: str = param("action_recognition", "what is labelled: videos, frames or points",
-                      choices=TASKS)  # fmt: skip
-    seed: int = param(0, "seed of everything random", at_least=0, at_most=2**31 - 1)
-    threads: int = param(0, "CPU threads; 0: as many as there are cores", at_least=0)
-    fast_products: bool = param(
-        False, "let a CPU that can compute float32 matrix products in bfloat16 do so while training"
-    )
-    validate_every: int = param(5, "epochs between looks at the hold-out", at_least=1)
     background: tuple[str, ...] = param(
         (), "classes of points that stand around: a closer look at a room leaves them out"
     )
@@ -219,7 +230,7 @@ class FinetuneConfig:
     )
 
     def __post_init__(self) -> None:
-        self.optimiser.check_epochs(self.epochs)
+        super().__post_init__()
         if self.left_out and self.task != "action_recognition":
             raise ValueError("left_out: it is for the task action_recognition")
 

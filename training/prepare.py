@@ -21,7 +21,7 @@ from fourd_perception.parameters import from_mapping, read_yaml
 from fourd_perception.tools.arguments import counting
 from training import datasets
 from training.align_config import AlignConfig
-from training.config import DataConfig, FinetuneConfig
+from training.config import DataConfig, FinetuneConfig, RunConfig
 from training.data import open_videos, remarks, split
 from training.datasets.prepared import PreparedVideos
 from training.pretrain_config import PretrainConfig
@@ -32,7 +32,7 @@ def counts(videos: PreparedVideos, config: DataConfig) -> dict[str, int]:
     return {part: len(chosen) for part, chosen in split(videos, config).items() if chosen}
 
 
-def _kind_of(document: dict[str, Any], where: str) -> FinetuneConfig | PretrainConfig | AlignConfig:
+def _kind_of(document: dict[str, Any], where: str) -> RunConfig:
     """The run of pretrain.py, align.py or finetune.py that a file tells of."""
     if "image_model" in document:
         return from_mapping(PretrainConfig, document, where)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,31 +14,27 @@ from numpy.typing import NDArray
 from fourd_perception.errors import InputError
 from fourd_perception.parameters import to_mapping
 from fourd_perception.whole_file import written
+from training.config import RunConfig
 from training.data import open_videos
 from training.datasets.prepared import PreparedVideos, Video
 from training.distributed import Processes, joined
 from training.folder_lock import locked
 from training.trainer import Trainer
 
-if TYPE_CHECKING:
-    from training.align_config import AlignConfig
-    from training.config import FinetuneConfig
-    from training.pretrain_config import PretrainConfig
 
-    AnyRun = FinetuneConfig | PretrainConfig | AlignConfig
-
-
-def batches_in_epoch(chosen: Sequence[Video], config: AnyRun) -> int:
+def batches_in_epoch(chosen: Sequence[Video], config: RunConfig) -> int:
     """How many batches an epoch is cut into."""
     return sum(_batches(part, config) for part in _parts(chosen, config))
 
 
-def steps_in_epoch(chosen: Sequence[Video], config: AnyRun) -> int:
+def steps_in_epoch(chosen: Sequence[Video], config: RunConfig) -> int:
     """How many steps of the optimiser an epoch has."""
     return -(-batches_in_epoch(chosen, config) // config.optimiser.accumulate)
 
 
-def batch_numbers(chosen: Sequence[Video], config: AnyRun, epoch: int) -> list[NDArray[np.int64]]:
+def batch_numbers(
+    chosen: Sequence[Video], config: RunConfig, epoch: int
+) -> list[NDArray[np.int64]]:
     """The clips of each batch of an epoch, in random order; clip n is cut from video n modulo V."""
     random = np.random.default_rng([config.seed, epoch])
     batches: list[NDArray[np.int64]] = []
@@ -53,7 +48,7 @@ def batch_numbers(chosen: Sequence[Video], config: AnyRun, epoch: int) -> list[N
     return batches
 
 
-def check_negatives(chosen: Sequence[Video], config: PretrainConfig | AlignConfig) -> None:
+def check_negatives(chosen: Sequence[Video], config: RunConfig) -> None:
     """Raises InputError if a batch would have one clip, which has nothing to be contrasted with."""
     for part in _parts(chosen, config):
         if _clips(part, config) < 2:
@@ -64,7 +59,7 @@ def check_negatives(chosen: Sequence[Video], config: PretrainConfig | AlignConfi
             )
 
 
-def _parts(chosen: Sequence[Video], config: AnyRun) -> list[NDArray[np.int64]]:
+def _parts(chosen: Sequence[Video], config: RunConfig) -> list[NDArray[np.int64]]:
     """The videos' numbers: of all of them, or of each group if none is to share a batch."""
     if not config.sampling.one_group:
         return [np.arange(len(chosen))]
@@ -72,22 +67,22 @@ def _parts(chosen: Sequence[Video], config: AnyRun) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(groups == group) for group in np.unique(groups)]
 
 
-def _clips(part: NDArray[np.int64], config: AnyRun) -> int:
+def _clips(part: NDArray[np.int64], config: RunConfig) -> int:
     sampling = config.sampling
     return max(1, round(len(part) * sampling.clips_per_video * sampling.epoch_share))
 
 
-def _batches(part: NDArray[np.int64], config: AnyRun) -> int:
+def _batches(part: NDArray[np.int64], config: RunConfig) -> int:
     return max(1, _clips(part, config) // config.batch_size)
 
 
-def clip_random(config: AnyRun, epoch: int, number: int) -> np.random.Generator:
+def clip_random(config: RunConfig, epoch: int, number: int) -> np.random.Generator:
     """The random numbers of one clip, which are its own."""
     return np.random.default_rng([config.seed, epoch, number + 1])  # 0 is the order's
 
 
 @contextmanager
-def opened(config: AnyRun, folder: Path) -> Iterator[tuple[Processes, PreparedVideos]]:
+def opened(config: RunConfig, folder: Path) -> Iterator[tuple[Processes, PreparedVideos]]:
     """The processes of a run, alone in its folder, and its videos.
 
     PyTorch's threads and the exactness of its products are left as they were found.
@@ -107,7 +102,7 @@ def opened(config: AnyRun, folder: Path) -> Iterator[tuple[Processes, PreparedVi
         torch.set_float32_matmul_precision(products)
 
 
-def begin(run: Trainer, config: AnyRun, path: Path, *others: Path, fresh: bool) -> bool:
+def begin(run: Trainer, config: RunConfig, path: Path, *others: Path, fresh: bool) -> bool:
     """Go on with the run in its folder, or start anew; whether there is anything left to train.
 
     path: what a finished run has made; others: what it makes besides. Raises InputError if `path`

@@ -22,7 +22,7 @@ from fourd_perception.evaluation.bag_source import BagSource, find_source
 from fourd_perception.evaluation.live_difference import labels_digest
 from fourd_perception.evaluation.metrics import label_confusion
 from fourd_perception.evaluation.session import Answer, Session
-from fourd_perception.image_pipeline import VideoTextConfig
+from fourd_perception.image_pipeline import VlmConfig
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.looking.look import Look, Sight
 from fourd_perception.looking.transforms import TransformBuffer
@@ -66,23 +66,23 @@ def settings_of(card: ModelCard) -> type[PipelineConfig]:
 def make_pipeline(
     checkpoint: Checkpoint,
     settings: Mapping[str, Any] | None = None,
-    video_text: VideoTextConfig | None = None,
+    vlm: VlmConfig | None = None,
 ) -> Pipeline:
     """The pipeline of the checkpoint's task, as its node has it. settings: other values of its
-    parameters, by their names. video_text: of one that BagImages are to be for.
+    parameters, by their names. vlm: of one that BagImages are to be for.
 
     Raises InputError on a model of another task, and on settings that it does not have.
     """
     card = checkpoint.card
     config = from_mapping(settings_of(card), settings or {}, f"{card.name} ({card.task})")
-    if video_text is None:
+    if vlm is None:
         return _PIPELINES[card.task][0](checkpoint, config)
     if card.task != "action_recognition":
         raise InputError(
             f"video_text_model: {card.name} is a model for {card.task}, in which images and texts "
             "have no part; leave it out"
         )
-    return ActionPipeline(checkpoint, config, image_max_age=video_text.image_max_age)
+    return ActionPipeline(checkpoint, config, image_max_age=vlm.image_max_age)
 
 
 def classes_of(pipeline: Pipeline) -> tuple[str, ...]:

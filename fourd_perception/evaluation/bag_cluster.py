@@ -52,12 +52,16 @@ def _absolute(job: BagJob) -> BagJob:
     def whole(path: Path | None) -> Path | None:
         return None if path is None else path.absolute()
 
+    vlm = job.vlm
+    if vlm is not None:
+        vlm = replace(vlm, video_text_model=str(Path(vlm.video_text_model).expanduser().absolute()))
     return replace(
         job,
         bag=job.bag.absolute(),
         model=job.model.absolute(),
         labels=whole(job.labels),
         write_to=whole(job.write_to),
+        vlm=vlm,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fourd_perception.checkpoint import Checkpoint
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag_source import BagSource
-from fourd_perception.image_pipeline import ImagePipeline, VideoTextConfig, load_scorer
+from fourd_perception.image_pipeline import ImagePipeline, VlmConfig, load_scorer
 from fourd_perception.pipeline import ActionPipeline
 from fourd_perception.stream.frame import Frame
 from fourd_perception.stream.synchronizer import PairConfig
@@ -25,7 +25,7 @@ class BagImages:
         self,
         checkpoint: Checkpoint,
         clouds: ActionPipeline,
-        config: VideoTextConfig,
+        config: VlmConfig,
         pairing: PairConfig | None = None,
     ) -> None:
         """Raises InputError where the model was not aligned with the X-CLIP of the folder, and on

@@ -31,7 +31,7 @@ from fourd_perception.evaluation.bag_source import BagSource
 from fourd_perception.evaluation.label_topic import topic_labels
 from fourd_perception.evaluation.moments import picture_moments
 from fourd_perception.evaluation.written_bag import prediction_bag
-from fourd_perception.image_pipeline import VideoTextConfig
+from fourd_perception.image_pipeline import VlmConfig
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.pipeline import ActionPipeline
 from fourd_perception.recordings.bag_reader import open_bag
@@ -48,7 +48,7 @@ class BagJob:
     """One bag and one model. labels: a CSV, or labels_topic: a topic of the bag; without them a
     bag's own truth.csv is taken. settings: as `make_pipeline` has them. write_to: a folder for a
     copy of the bag with the predictions, or None. pictures: how many of the hardest moments. look:
-    as in `evaluate`. video_text, pairing: what X-CLIP says besides, and which images it is shown;
+    as in `evaluate`. vlm, pairing: what X-CLIP says besides, and which images it is shown;
     None: nothing."""
 
     bag: Path
@@ -60,7 +60,7 @@ class BagJob:
     write_to: Path | None = None
     pictures: int = 8
     look: LookConfig | None = None
-    video_text: VideoTextConfig | None = None
+    vlm: VlmConfig | None = None
     pairing: PairConfig = field(default_factory=PairConfig)
 
 
@@ -79,7 +79,7 @@ def run_job(job: BagJob, progress: Callable[[float], None] | None = None) -> Out
     """Evaluate a bag: predictions, truth where there is any, pictures of the hardest moments."""
     try:
         loaded = checkpoint.load(job.model)
-        pipeline = make_pipeline(loaded, job.settings, job.video_text)
+        pipeline = make_pipeline(loaded, job.settings, job.vlm)
         images = _images(job, loaded, pipeline)
         if loaded.card.task == "semantic_segmentation":
             check_point_classes(job.bag, loaded.card)
@@ -106,9 +106,9 @@ def run_job(job: BagJob, progress: Callable[[float], None] | None = None) -> Out
 
 
 def _images(job: BagJob, loaded: checkpoint.Checkpoint, pipeline: Pipeline) -> BagImages | None:
-    if job.video_text is None or not isinstance(pipeline, ActionPipeline):
+    if job.vlm is None or not isinstance(pipeline, ActionPipeline):
         return None
-    return BagImages(loaded, pipeline, job.video_text, job.pairing)
+    return BagImages(loaded, pipeline, job.vlm, job.pairing)
 
 
 def run_jobs(jobs: Sequence[BagJob], processes: int = 1) -> list[Outcome]:

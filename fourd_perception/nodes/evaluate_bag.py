@@ -61,8 +61,8 @@ def _node(task: str, job: BagJob) -> Started:
     if job.look is not None:
         told |= {name: value for name, value in to_mapping(job.look).items()
                  if value != to_mapping(LookConfig())[name]}  # fmt: skip
-    if job.video_text is not None:
-        told |= {**to_mapping(job.video_text), **to_mapping(job.pairing)}
+    if job.vlm is not None:
+        told |= {**to_mapping(job.vlm), **to_mapping(job.pairing)}
     if task == "action_segmentation":
         return segmenter(
             None, job.model, **told, **{f"action_{name}": one for name, one in job.settings.items()}
@@ -78,7 +78,7 @@ def _played(result: BagResult, job: BagJob) -> Played:
     from fourd_perception.nodes.replay import Played
 
     source = result.source
-    image = source.image if source.colour and job.video_text is not None else None
+    image = source.image if source.colour and job.vlm is not None else None
     with open_bag(result.path) as bag:
         known = bag.topics if job.look is not None and job.look.crop_frame else {}
         placed = tuple(topic for topic in (camera.TF, camera.TF_STATIC) if topic in known)

@@ -14,7 +14,7 @@ from visualization_msgs.msg import MarkerArray
 
 from fourd_perception.answers import PeopleActions
 from fourd_perception.errors import InputError
-from fourd_perception.image_pipeline import ImagePipeline, ImageScores, VideoTextConfig, load_scorer
+from fourd_perception.image_pipeline import ImagePipeline, ImageScores, VlmConfig, load_scorer
 from fourd_perception.messages import results
 from fourd_perception.nodes import runner
 from fourd_perception.nodes.loading import load_checkpoint
@@ -38,7 +38,7 @@ Result = Recognition | PeopleActions | ImageScores
 
 
 @dataclass(frozen=True)
-class RecognizerParameters(VideoTextConfig, AnswerParameters, PipelineConfig, NodeParameters):
+class RecognizerParameters(VlmConfig, AnswerParameters, PipelineConfig, NodeParameters):
     """Everything that the recognizer can be told."""
 
 

@@ -29,7 +29,7 @@ from fourd_perception.evaluation.comparison import compare
 from fourd_perception.evaluation.live_difference import LiveDifference
 from fourd_perception.evaluation.predictions import write_predictions
 from fourd_perception.evaluation.report import write_page
-from fourd_perception.image_pipeline import VideoTextConfig
+from fourd_perception.image_pipeline import VlmConfig
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.parameters import ConfigError, Entry, check, entries, range_text
 from fourd_perception.pipeline import SegmentationConfig
@@ -46,12 +46,12 @@ _LOOK = ParameterOptions(
     LookConfig, "where to look",
     "which points the model is shown; as the nodes' parameters of these names",
 )  # fmt: skip
-_VIDEO_TEXT = ParameterOptions(
-    VideoTextConfig, "images and texts",
+_VLM = ParameterOptions(
+    VlmConfig, "images and texts",
     "what X-CLIP says besides, of the colour images; as the recognizer's parameters of these names",
 )  # fmt: skip
 _PAIR = ParameterOptions(PairConfig, "pairs", "which image belongs to a cloud; likewise")
-_GROUPS: tuple[ParameterOptions[Any], ...] = (_LOOK, _VIDEO_TEXT, _PAIR)
+_GROUPS: tuple[ParameterOptions[Any], ...] = (_LOOK, _VLM, _PAIR)
 _PACKAGES = ("fourd_perception", "torch", "numpy", "rosbags")
 _PICTURES = 8
 _SHOWN_NOTES = 12
@@ -96,8 +96,8 @@ def run(live: Live | None) -> int:
     source = BagSource(arguments.points, arguments.depth, arguments.camera_info, arguments.image)
     out: Path = arguments.out
     settings = _settings(arguments, card)
-    video_text = _VIDEO_TEXT.config(arguments)
-    _check_video_text(video_text, arguments)
+    vlm = _VLM.config(arguments)
+    _check_vlm(vlm, arguments)
     jobs = [
         BagJob(
             bag,
@@ -109,7 +109,7 @@ def run(live: Live | None) -> int:
             _copy_of(bag, out) if arguments.write_bag and model is models[0] else None,
             max(1, _PICTURES // len(bags)) if model is models[0] else 0,
             _LOOK.config(arguments),
-            video_text if video_text.video_text_model else None,
+            vlm if vlm.video_text_model else None,
             _PAIR.config(arguments),
         )
         for model in models
@@ -229,9 +229,9 @@ def _others(failed: int, evaluated: int) -> str:
     return more + (f" ({evaluated} bags were evaluated)" if evaluated else "")
 
 
-def _check_video_text(config: VideoTextConfig, arguments: argparse.Namespace) -> None:
+def _check_vlm(config: VlmConfig, arguments: argparse.Namespace) -> None:
     """Raises InputError where something is asked of an X-CLIP that is not given."""
-    told = {**_VIDEO_TEXT.given(arguments), **_PAIR.given(arguments)}
+    told = {**_VLM.given(arguments), **_PAIR.given(arguments)}
     if told and not config.video_text_model:
         raise InputError(
             f"{_option(next(iter(told)))}: X-CLIP is asked for with --video-text-model, the folder "

@@ -11,12 +11,14 @@ import bag_cases as cases
 import numpy as np
 import pytest
 import small_model
+import tiny_folders
 
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation.bag_cluster import run_on_cluster
 from fourd_perception.evaluation.bag_jobs import BagJob, FailedJob, run_jobs
 from fourd_perception.evaluation.bag_result import BagResult
 from fourd_perception.evaluation.bag_source import BagSource
+from fourd_perception.image_pipeline import VlmConfig
 
 distributed = pytest.importorskip("distributed")
 
@@ -60,6 +62,20 @@ def test_the_figures_are_those_of_one_machine(cluster, tmp_path, monkeypatch):
     assert all(map(same, here[:3], there[:3]))
     assert isinstance(there[3], FailedJob)
     assert there[3].bag == Path("nowhere") and "no such bag" in there[3].reason
+
+
+def test_images_and_texts_are_judged_there_too(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tiny_folders.make(Path("."))
+    model = tiny_folders.save_aligned(Path("aligned.safetensors"), folder)
+    messages = [make(n) for n in range(40) for make in (cases.cloud, cases.picture)]
+    vlm = VlmConfig(video_text_model=str(folder), image_rate=5.0)
+    asked = [
+        BagJob(cases.write(Path(name), messages), model, BagSource(), pictures=0, vlm=vlm)
+        for name in ("a", "b")
+    ]
+    here, there = run_jobs(asked, 2), run_on_cluster(asked, cluster.scheduler_address)
+    assert all(map(same, here, there)) and "rgb" in here[0].by_source
 
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(cluster, tmp_path):

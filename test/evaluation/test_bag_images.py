@@ -21,7 +21,7 @@ from fourd_perception.evaluation.bag_images import BagImages
 from fourd_perception.evaluation.bag_labels import BagTruth
 from fourd_perception.evaluation.bag_report import bag_page
 from fourd_perception.evaluation.bag_source import BagSource
-from fourd_perception.image_pipeline import ImagePipeline, VideoTextConfig, load_scorer
+from fourd_perception.image_pipeline import ImagePipeline, VlmConfig, load_scorer
 from fourd_perception.recordings import camera_messages as camera
 from fourd_perception.recordings.recording import Interval
 from fourd_perception.stream.frame import SECOND, Frame
@@ -32,9 +32,9 @@ COUNT = 60
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> VideoTextConfig:
+def config(tmp_path_factory: pytest.TempPathFactory) -> VlmConfig:
     folder = tiny_folders.make(tmp_path_factory.mktemp("folder"))
-    return VideoTextConfig(video_text_model=str(folder), image_rate=5.0)
+    return VlmConfig(video_text_model=str(folder), image_rate=5.0)
 
 
 @pytest.fixture(scope="module")
