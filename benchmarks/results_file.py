@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fourd_perception.errors import InputError
 from fourd_perception.whole_file import written
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -76,7 +77,7 @@ def _joined(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 def _refuse_twice(kept: Mapping[str, Any], other: Mapping[str, Any], whose: str) -> None:
     twice = kept.keys() & other["figures"].keys()
     if twice:
-        raise ValueError(f"{', '.join(sorted(twice))}: figures of {whose}, too")
+        raise InputError(f"{', '.join(sorted(twice))}: figures of {whose}, too; name another file")
 
 
 def commit() -> str:

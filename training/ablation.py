@@ -72,7 +72,7 @@ def main() -> int:
         return series.Run(tuning, weights, before)
 
     tuned = data_efficiency.recipe(arguments.rows[0], arguments.percent, 0, told)
-    kept = "" if tuned.encoder_rate else ", the encoder as it was"
+    kept = "" if tuned.encoder_rate else " (pre-trained encoders as they were)"
     protocol = (
         f"{_RECIPE}, {shown.epochs} epochs on all training videos without labels "
         f"({_whose(arguments.pretraining_seed)}), then fine-tuned "

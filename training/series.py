@@ -151,7 +151,9 @@ class _Earlier:
                     + ", ".join(sorted(own.keys() ^ expected))
                 )
         seeds = " and ".join(map(str, sorted(found)))
-        return cls(found, f"; seeds {seeds} as recorded at commit {told['commit'][:7]}")
+        before = told["protocol"].removeprefix(protocol)
+        said = f"{before}; seeds {seeds} as recorded at {told['commit']} by: {told['command']}"
+        return cls(found, said)
 
 
 def _all_measured(runs: Sequence[Run], arguments: argparse.Namespace) -> list[dict[str, float]]:
@@ -180,10 +182,9 @@ def _measured(run: Run, out: Path, part: str) -> dict[str, float]:
     """Accuracy by the end of its key; of a run that is trained first, if it is not."""
     folder = out / run.config.name
     path = folder / f"{run.config.name}.safetensors"
-    if not path.exists():
-        if run.pretraining is not None and run.init is not None and not run.init.exists():
-            pretrain(run.pretraining, run.init.parent)
-        finetune(run.config, folder, init=run.init)
+    if run.pretraining is not None and run.init is not None and not run.init.exists():
+        pretrain(run.pretraining, run.init.parent)
+    finetune(run.config, folder, init=run.init)  # what is finished it holds against what is asked
     accuracies = video_accuracies(path, run.config, part)
     return {end: round(accuracies[protocol], 2) for end, protocol in _ENDS.items()}
 

@@ -94,7 +94,8 @@ class Trainer:
         as names (of sections, too) and plain values.
 
         steps_per_epoch: of the optimiser, each of `config.accumulate` batches, the last one of an
-        epoch of those that are left. processes: None for this one alone. rate_of: see `optimiser`.
+        epoch of those that are left. processes: None for this one alone. rate_of: see `optimiser`;
+        what learns at a rate of 0 stays as it is, its norms' statistics too.
         """
         compute = compute or ComputeConfig()
         self.processes = processes or Processes(device=device_of(compute.device))
@@ -111,6 +112,9 @@ class Trainer:
         self.seed, self.identity = seed, identity
         self.epoch = 0
         model.to(self.device)
+        self._still: list[nn.Module] = []
+        if rate_of is not None:
+            self._keep_still(rate_of)
         self._optimiser = optimiser(model, config, rate_of)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimiser, learning_rate_factor(config, epochs, steps_per_epoch)
@@ -125,6 +129,16 @@ class Trainer:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
+
+    def _keep_still(self, rate_of: Callable[[str], float]) -> None:
+        for name, weight in self.model.named_parameters():
+            if not rate_of(name):
+                weight.requires_grad_(False)
+        self._still = [
+            module
+            for name, module in self.model.named_modules()
+            if name and not rate_of(name + ".")
+        ]
 
     @property
     def result(self) -> nn.Module:
@@ -268,6 +282,8 @@ class Trainer:
 
     def _run_epoch(self, batches: Iterable[Any], progress: Progress) -> float:
         self.model.train()
+        for module in self._still:
+            module.eval()
         losses: list[float] = []
         learnt_from = 0.0
         made = iter(batches)

@@ -30,7 +30,13 @@ from fourd_perception.messages.stamps import from_stamp
 from fourd_perception.messages.transforms import BadTransform, put_message
 from fourd_perception.recordings.bag_reader import Bag, BagError
 from fourd_perception.stream.frame import Frame
-from fourd_perception.stream.synchronizer import Pair, PairConfig, Synchronizer, synchronizer
+from fourd_perception.stream.synchronizer import (
+    Counts,
+    Pair,
+    PairConfig,
+    Synchronizer,
+    synchronizer,
+)
 
 Tap = Callable[[Connection, int, bytes], None]
 
@@ -80,6 +86,10 @@ class BagFrames:
         self.zero_stamps = 0
         self.left_out: Counter[str] = Counter()
         """Messages that made no frame, by the reason."""
+        self.images = 0
+        """Messages of the images' topic, where there is pairing."""
+        self.images_left_out: Counter[str] = Counter()
+        """Those that are no image, by the reason."""
         self.damage = ""
         """Why the bag ended early."""
         self._details: dict[str, str] = {}
@@ -145,13 +155,21 @@ class BagFrames:
             f"{where}: {count} of {self.messages} messages left out: {self._details[reason]}"
             for reason, count in sorted(self.left_out.items())
         ]
-        if self._synchronizer is not None and self._synchronizer.counts.unpaired:
-            counts = self._synchronizer.counts
-            lines.append(
-                f"{where}: {counts.unpaired} of {counts.unpaired + counts.paired} frames have no "
-                f"image of {self._source.image} within sync_slop"
-            )
+        if self._synchronizer is not None:
+            lines += self._said_of_images(where, self._synchronizer.counts)
         return lines + [self.damage] * bool(self.damage)
+
+    def _said_of_images(self, where: str, counts: Counts) -> Iterator[str]:
+        topic = f"{self._bag.path}: {self._source.image}"
+        for reason, count in sorted(self.images_left_out.items()):
+            yield (f"{topic}: {count} of {self.images} images left out: {self._details[reason]}")
+        if counts.unpaired:
+            yield (
+                f"{where}: {counts.unpaired} of {counts.unpaired + counts.paired} frames have no "
+                f"image of {self._source.image} that came in time: see sync_slop and image_timeout"
+            )
+        if late := counts.late_clouds + counts.duplicate_clouds:
+            yield f"{where}: {late} clouds came late, out of order, and were left out"
 
     def _take(self, connection: Connection, recorded: int, data: bytes) -> list[BagFrame]:
         """The frames that a message completes."""
@@ -169,7 +187,7 @@ class BagFrames:
             self._info = message
             return []
         if not makes_frames:
-            return self._picture(connection, message)
+            return self._picture(connection, recorded, message)
         stamp = from_stamp(message.header.stamp)
         if stamp == 0:
             self.zero_stamps += 1
@@ -188,18 +206,17 @@ class BagFrames:
             return [made]
         return [_with_image(pair) for pair in self._synchronizer.put_points(stamp, made)]
 
-    def _picture(self, connection: Connection, message: Any) -> list[BagFrame]:
-        """The frames that an image completes."""
+    def _picture(self, connection: Connection, recorded: int, message: Any) -> list[BagFrame]:
+        """The frames that an image completes. Its stamp of 0 is replaced as a cloud's is."""
         assert self._synchronizer is not None
+        self.images += 1
         raw = connection.msgtype == IMAGE
-        stamp = from_stamp(message.header.stamp)
-        if stamp == 0:
-            self._leave_out("no stamp on an image", f"{connection.topic}: the header's stamp is 0")
-            return []
+        stamp = from_stamp(message.header.stamp) or recorded
         try:
             image = (images.from_message if raw else images.compressed_from_message)(message)
         except images.BadImage as error:
-            self._leave_out(error.reason, str(error))
+            self.images_left_out[error.reason] += 1
+            self._details.setdefault(error.reason, str(error))
             return []
         return [_with_image(pair) for pair in self._synchronizer.put_image(stamp, image)]
 

@@ -77,7 +77,10 @@ def _rounded_products(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _rounds_convolutions() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Whether this processor, and this build of PyTorch, has products of bfloat16."""
+    return torch.backends.mkldnn.is_available() and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 class StemConv(nn.Module):

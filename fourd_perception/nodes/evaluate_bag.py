@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fourd_perception.errors import InputError, command
 from fourd_perception.evaluation.bag_jobs import BagJob
 from fourd_perception.evaluation.bag_result import BagResult
+from fourd_perception.evaluation.bag_source import COMPRESSED
 from fourd_perception.evaluation.live_difference import LiveDifference, Said, difference
 from fourd_perception.looking.config import LookConfig
 from fourd_perception.nodes.shared_files import shared_file
@@ -80,6 +81,11 @@ def _played(result: BagResult, job: BagJob) -> Played:
     source = result.source
     image = source.image if source.colour and job.vlm is not None else None
     with open_bag(result.path) as bag:
+        if image and bag.topics[image] == COMPRESSED and not image.endswith("/compressed"):
+            raise InputError(
+                f"--live: {result.path}: nodes take compressed images of <name>/compressed, and "
+                f"these are of {image}; leave --live out"
+            )
         known = bag.topics if job.look is not None and job.look.crop_frame else {}
         placed = tuple(topic for topic in (camera.TF, camera.TF_STATIC) if topic in known)
         if source.camera_info is None:

@@ -97,7 +97,7 @@ def run(live: Live | None) -> int:
     out: Path = arguments.out
     settings = _settings(arguments, card)
     vlm = _VLM.config(arguments)
-    _check_vlm(vlm, arguments)
+    _check_vlm(vlm, models, arguments)
     jobs = [
         BagJob(
             bag,
@@ -229,14 +229,24 @@ def _others(failed: int, evaluated: int) -> str:
     return more + (f" ({evaluated} bags were evaluated)" if evaluated else "")
 
 
-def _check_vlm(config: VlmConfig, arguments: argparse.Namespace) -> None:
-    """Raises InputError where something is asked of an X-CLIP that is not given."""
+def _check_vlm(config: VlmConfig, models: Sequence[Path], arguments: argparse.Namespace) -> None:
+    """Raises InputError where something is asked of an X-CLIP that is not given, or of models that
+    were not aligned with any."""
     told = {**_VLM.given(arguments), **_PAIR.given(arguments)}
     if told and not config.video_text_model:
         raise InputError(
             f"{_option(next(iter(told)))}: X-CLIP is asked for with --video-text-model, the folder "
             "that the model was aligned with; give it, too"
         )
+    for model in models if config.video_text_model else ():
+        if read_card(model).architecture != "aligned":
+            raise InputError(
+                f"--video-text-model: {model} was not aligned with images and texts; take "
+                "checkpoints of training/align.py"
+            )
+    for text in config.prompts:
+        if text and Path(text).exists():
+            raise InputError(f"--prompts: '{text}' is a file: give the bags before the prompts")
 
 
 def _check_comparable(models: Sequence[Path]) -> None:

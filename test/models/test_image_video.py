@@ -172,3 +172,30 @@ def test_the_sizes_in_the_configuration_can_be_built(name, features):
         model = ImageVideoEncoder(config)
         found = model(torch.empty(2, 3, 3, 64, 64))
     assert found.video.shape == (2, features)
+
+
+def test_convolutions_are_rounded_where_products_may_be():
+    """To what bfloat16 can say, there and back; and not a bit otherwise."""
+    torch.manual_seed(0)
+    conv, images = StemConv(3, 8, 3), clips().transpose(1, 2)
+
+    def learnt():
+        given = images.clone().requires_grad_()
+        conv.zero_grad()
+        out = conv(given)
+        out.square().sum().backward()
+        return out.detach(), given.grad, conv.conv.weight.grad.clone()
+
+    exact, before = learnt(), torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        rounded = learnt()
+    finally:
+        torch.set_float32_matmul_precision(before)
+    for got, wanted in zip(rounded, exact):
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, wanted, rtol=0.05, atol=0.02 * float(wanted.abs().max()))
+    for got, wanted in zip(learnt(), exact):
+        assert torch.equal(got, wanted)
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert not torch.equal(rounded[0], exact[0])

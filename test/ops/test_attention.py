@@ -58,13 +58,21 @@ def test_a_mask_may_be_of_keys_alone(rounded):
     torch.testing.assert_close(out, expected, rtol=0.02, atol=0.02)
 
 
-def test_what_must_be_exact_is_pytorchs_bit_for_bit(monkeypatch):
+def test_what_must_be_exact_is_pytorchs_bit_for_bit():
     given, mask = case()
     expected = scaled_dot_product_attention(*given, attn_mask=mask)
-    monkeypatch.setattr(module, "_FEW_KEYS", 0)
     assert torch.equal(attention(*given, mask), expected)
-    monkeypatch.undo()
-    assert torch.equal(attention(*given, mask), expected)
+
+
+def test_no_table_is_made_of_many_keys(rounded, monkeypatch):
+    given, mask = case()
+    asked = []
+    monkeypatch.setattr(module, "_FEW_KEYS", 6)  # of the case's 7
+    monkeypatch.setattr(
+        module, "scaled_dot_product_attention", lambda *_, attn_mask: asked.append(attn_mask)
+    )
+    attention(*given, mask)
+    assert asked == [mask]
 
 
 def test_under_autocast_it_is_in_the_reduced_type():

@@ -362,6 +362,9 @@ def test_an_encoder_may_learn_slower_than_its_classifier(root, trained, tmp_path
         after = torch.load(folder / "state.pt", weights_only=True)["model"]
         far = {name: float((after[name] - one).detach().norm()) for name, one in before.items()}
         head = sum(size for name, size in far.items() if name.startswith("head."))
+        if changes.get("encoder_rate") == 0:
+            for name, kept in model.named_buffers():
+                assert torch.equal(after[name], kept) or name.startswith(("head.", "norm.")), name
         return head, sum(far.values()) - head, after
 
     head, rest, _ = moved(path)

@@ -14,6 +14,7 @@ from training import ablation, data_efficiency, measuring, series
 from training.data import open_videos
 from training.finetune import build_model
 from training.pretrain import build_model as build_pretraining
+from training.trainer import Trainer
 
 
 @pytest.fixture
@@ -46,9 +47,20 @@ def test_a_row_is_the_mean_of_its_seeds_and_is_trained_once(run, tmp_path, monke
     assert figures["a_std"] == pytest.approx(abs(each[0] - each[1]) / 2**0.5, abs=0.01)
     own = figures["table_by_seed"]
     assert [own[seed]["a"] for seed in ("1", "2")] == pytest.approx(each, abs=0.01)
-    monkeypatch.setattr(series, "finetune", None)
+    monkeypatch.setattr(Trainer, "fit", None)
     assert table(["a"], run, asked) == figures
     assert capsys.readouterr().out.count("a_segments_std") == 2
+
+
+def test_what_was_trained_otherwise_is_not_taken_for_what_is_asked(run, tmp_path):
+    asked = told("--out", str(tmp_path), "--seeds", "1")
+    table(["a"], run, asked)
+
+    def other(row, seed):
+        return series.Run(replace(run(row, seed).config, encoder_rate=0.0))
+
+    with pytest.raises(InputError, match="encoder_rate was 1.0, is 0.0"):
+        table(["a"], other, asked)
 
 
 def test_several_runs_at_a_time_give_the_same_and_keep_what_they_say(run, tmp_path):
@@ -110,9 +122,9 @@ def test_figures_go_into_a_file_or_beside_those_that_it_has(guessed, tmp_path):
     first_again = record("first", ["a"], "--beside", "--seeds", "4")
     assert first_again["figures"]["a"] == 40 and first_again["figures"]["b"] == 31
     assert first_again["seeds"] == [4] and first_again["beside"] == again["beside"]
-    with pytest.raises(ValueError, match="a, a_segments: figures of first, too"):
+    with pytest.raises(InputError, match="a, a_segments: figures of first, too; name another"):
         record("third", ["a"], "--beside")
-    with pytest.raises(ValueError, match="b, b_segments: figures of those beside it, too"):
+    with pytest.raises(InputError, match="b, b_segments: figures of those beside it, too"):
         record("first", ["b"], "--beside")
 
 
@@ -126,7 +138,7 @@ def test_seeds_of_an_earlier_table_count_with_those_that_are_asked_for(guessed, 
     written = json.loads(path.read_text())
     assert written["figures"]["a"] == whole["a"] == 20 and written["figures"]["c"] == 2
     assert written["beside"]["table"]["seeds"] == [1, 2, 3]
-    assert "seeds 1 and 3 as recorded at commit" in written["beside"]["table"]["protocol"]
+    assert "seeds 1 and 3 as recorded at " in written["beside"]["table"]["protocol"]
     for asked, rows, name, says in (
         (more, ["a", "b"], "table", "has seed 2, which --seeds asks for"),
         ((*more[:-1], "4"), ["a"], "table", "other rows than are asked for: b, b_segments"),
@@ -186,7 +198,7 @@ def tables(monkeypatch):
 def test_the_ablation_has_the_share_and_the_pretrainings_that_are_asked_for(tables):
     asked = ("--rows", "scratch", "no_cross", "--percent", "10", "--seeds", "1", "2")
     code, runs, protocol = tables(ablation, *asked, "--set", "encoder_rate=0")
-    assert code == 0 and "on 10 % of them, the encoder as it was, 512 points" in protocol
+    assert code == 0 and "10 % of them (pre-trained encoders as they were), 512" in protocol
     scratch, without = runs["scratch", 2], runs["no_cross", 2]
     assert scratch.init is None and scratch.pretraining is None
     assert scratch.config.data.train_share == without.config.data.train_share == 0.1
