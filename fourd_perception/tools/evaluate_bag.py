@@ -245,8 +245,8 @@ def _check_vlm(config: VlmConfig, models: Sequence[Path], arguments: argparse.Na
                 "checkpoints of training/align.py"
             )
     for text in config.prompts:
-        if text and Path(text).exists():
-            raise InputError(f"--prompts: '{text}' is a file: give the bags before the prompts")
+        if os.path.isfile(text) or os.path.isfile(os.path.join(text, "metadata.yaml")):
+            raise InputError(f"--prompts: '{text}' is a bag: give the bags before the prompts")
 
 
 def _check_comparable(models: Sequence[Path]) -> None:

@@ -444,8 +444,11 @@ def test_images_and_texts_are_options_of_the_recognizers_names(run, tmp_path: Pa
     with open_bag(Path("out/evaluate_bag/kitchen_with_predictions")) as bag:
         table = first_message(bag, LABEL_INFO)
     assert tuple(one.class_name for one in table.class_map) == prompts
+    small_model.save(Path("plain.safetensors"))
     for options, said in (
         ("--prompts sit wave", "--prompts: X-CLIP is asked for with --video-text-model"),
+        (f"--video-text-model {folder} --prompts sit kitchen", "'kitchen' is a bag: give the bags"),
+        (f"--video-text-model {folder} --against plain.safetensors", "plain.safetensors was not"),
         ("--image-rate 5", "--image-rate: X-CLIP is asked for with --video-text-model"),
         (f"--video-text-model {folder} --prompts sit", "prompts: 'sit' alone would always score 1"),
         (f"--video-text-model {folder} --image-rate 0", "image_rate: expected 0.01 to 100, got 0"),
