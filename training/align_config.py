@@ -58,11 +58,7 @@ class AlignConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.data.image_size:
-            raise ValueError(
-                "data.image_size: no images are prepared without it, and VG4D needs them; "
-                f"give height and width, of {self.preprocess.image_size} or a little more"
-            )
+        self._check_images("VG4D")
         if self.fusion != "equal" and not self.data.holdout:
             raise ValueError(
                 f"fusion: '{self.fusion}' is fitted on the hold-out, and data.holdout names none"

@@ -199,6 +199,14 @@ class RunConfig:
     def __post_init__(self) -> None:
         self.optimiser.check_epochs(self.epochs)
 
+    def _check_images(self, whose: str) -> None:
+        """Raises ValueError where no images are prepared. whose: the method that needs them."""
+        if not self.data.image_size:
+            raise ValueError(
+                f"data.image_size: no images are prepared without it, and {whose} needs them; "
+                f"give height and width, of {self.preprocess.image_size} or a little more"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(RunConfig):

@@ -45,8 +45,4 @@ class PretrainConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.data.image_size:
-            raise ValueError(
-                "data.image_size: no images are prepared without it, and CrossVideo needs them; "
-                f"give height and width, of {self.preprocess.image_size} or a little more"
-            )
+        self._check_images("CrossVideo")

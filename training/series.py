@@ -85,9 +85,8 @@ def tell(
     """
     told, protocol = list(rows), f"{protocol}; {_PROTOCOL}"
     measured_on = f"{data.dataset}, {arguments.split} split"
-    earlier = _Earlier.read(
-        name, measured_on, protocol, told, arguments
-    )  # before the hours of training
+    # Before the hours of training.
+    earlier = _Earlier.read(name, measured_on, protocol, told, arguments)
     runs = [run(row, seed) for row in told for seed in arguments.seeds]
     measured = _all_measured(runs, arguments)
     of_seeds = dict(earlier.of_seeds)

@@ -108,9 +108,9 @@ def evaluate(
     What is kept does not grow with the clouds' size, only with their number: stamps and scores.
     look: which points the model is shown, as the node's parameters say it; None: all. Frames that
     this leaves out have no answers, and a note says how many. images: of the pipeline's model, what
-    images and texts say. progress: called with the seconds of
-    bag time that have passed. tap: as BagFrames has it.
-    on_result: called with every result as it is made, and when its cloud was recorded.
+    images and texts say. progress: called with the seconds of bag time that have passed. tap: as
+    BagFrames has it. on_result: called with every result as it is made, and when its cloud was
+    recorded.
     Raises BagError where the bag cannot be opened, and InputError as `find_source` and
     `BagImages.check_source`, and where it has no frame, or too few for one window.
     """

@@ -210,10 +210,10 @@ class BagFrames:
         """The frames that an image completes. Its stamp of 0 is replaced as a cloud's is."""
         assert self._synchronizer is not None
         self.images += 1
-        raw = connection.msgtype == IMAGE
+        decode = images.DECODERS["raw" if connection.msgtype == IMAGE else "compressed"]
         stamp = from_stamp(message.header.stamp) or recorded
         try:
-            image = (images.from_message if raw else images.compressed_from_message)(message)
+            image = decode(message)
         except images.BadImage as error:
             self.images_left_out[error.reason] += 1
             self._details.setdefault(error.reason, str(error))

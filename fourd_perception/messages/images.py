@@ -213,3 +213,10 @@ def _demosaic(pixels: NDArray[Any], conversion: str) -> NDArray[np.uint8]:
     if min(mosaic.shape) < 3:
         raise BadImage("too small", f"expected 3 x 3 pixels at least, got {mosaic.shape}")
     return _to_8_bits(cv2.cvtColor(mosaic, getattr(cv2, conversion)))
+
+
+DECODERS: dict[str, Callable[[Any], NDArray[np.uint8]]] = {
+    "raw": from_message,
+    "compressed": compressed_from_message,
+}
+"""Of colour images, by their transport as image_transport names it."""

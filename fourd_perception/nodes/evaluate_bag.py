@@ -76,14 +76,15 @@ def _node(task: str, job: BagJob) -> Started:
 def _played(result: BagResult, job: BagJob) -> Played:
     """The topics that were evaluated, transforms where they are needed, and the first camera_info,
     as the offline run knows it from the beginning."""
+    from fourd_perception.nodes.replay import COMPRESSED as SUFFIX
     from fourd_perception.nodes.replay import Played
 
     source = result.source
     image = source.image if source.colour and job.vlm is not None else None
     with open_bag(result.path) as bag:
-        if image and bag.topics[image] == COMPRESSED and not image.endswith("/compressed"):
+        if image and bag.topics[image] == COMPRESSED and not image.endswith(SUFFIX):
             raise InputError(
-                f"--live: {result.path}: nodes take compressed images of <name>/compressed, and "
+                f"--live: {result.path}: nodes take compressed images of <name>{SUFFIX}, and "
                 f"these are of {image}; leave --live out"
             )
         known = bag.topics if job.look is not None and job.look.crop_frame else {}

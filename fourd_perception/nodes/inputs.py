@@ -91,9 +91,7 @@ class SensorInput:
         self.image: Subscription | None = None
         if parameters.use_image:
             transport = parameters.image_transport
-            self._decode_image = (
-                images.from_message if transport == "raw" else images.compressed_from_message
-            )
+            self._decode_image = images.DECODERS[transport]
             self.image = self._subscribe_images("image", transport, self._on_image)
 
     def listen(self) -> None:

@@ -35,7 +35,8 @@ _DISCOVERY = 3.5  # DDS announces itself again after 3 s, to those who missed it
 _TICK = 0.1
 _LOG_LINES = 15
 _HIGHEST_DOMAIN = 232
-_COMPRESSED = "/compressed"
+COMPRESSED = "/compressed"
+"""What image_transport puts after the topic of colour images that it compresses."""
 
 
 class ReplayFailed(Exception):
@@ -109,13 +110,13 @@ class Played:
         if self.camera_info is not None:
             told = {"depth": self.depth_name, "camera_info": self.camera_info}
         if self.image is not None:
-            told["image"] = self.image.removesuffix(_COMPRESSED)
+            told["image"] = self.image.removesuffix(COMPRESSED)
         return told
 
     @property
     def parameters(self) -> dict[str, object]:
         """What a node is to be told of them."""
-        packed = self.image is not None and self.image.endswith(_COMPRESSED)
+        packed = self.image is not None and self.image.endswith(COMPRESSED)
         return {
             "use_depth": self.camera_info is not None,
             "depth_image_transport": self.depth_transport,
