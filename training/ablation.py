@@ -4,7 +4,8 @@ Pre-trains config/training/crossvideo_msr_action3d.yaml whole, and without the c
 modalities, within one, of frames, of videos; then fine-tunes on 20 % of the training videos (or
 --percent) from each, and from scratch. What is trained already is not trained again. --set and
 --set-pretraining replace values of the fine-tuning's and of the pre-training's recipe; with --set
-encoder_rate=0 what was pre-trained stays as it is, and a classifier alone is learnt.
+encoder_rate=0 what was pre-trained stays as it is, and a classifier alone is learnt: into another
+--out, with --pretrainings where they are already.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ def main() -> int:
     parser.add_argument("--pretraining-seed", type=whole, metavar="SEED",
                         help="fine-tune all seeds of a row from its pre-training of this seed "
                         "(default: each from one of its own)")  # fmt: skip
+    parser.add_argument("--pretrainings", type=Path, metavar="FOLDER",
+                        help="where the pre-trainings lie, or go (default: --out)")  # fmt: skip
     arguments = parser.parse_args()
     told, told_before = tuple(arguments.overrides), tuple(arguments.set_pretraining)
     shown = pretraining("crossvideo", 0, told_before)
@@ -67,7 +70,7 @@ def main() -> int:
             return series.Run(tuning)
         one_for_all = arguments.pretraining_seed
         before = pretraining(row, seed if one_for_all is None else one_for_all, told_before)
-        folder = arguments.out / f"{before.name}_pretraining"
+        folder = (arguments.pretrainings or arguments.out) / f"{before.name}_pretraining"
         weights = folder / f"{before.name}_points.safetensors"
         return series.Run(tuning, weights, before)
 
@@ -79,7 +82,8 @@ def main() -> int:
         f"for {tuned.epochs} epochs on {arguments.percent} % of them{kept}, "
         f"{tuned.preprocess.points} points"
     )
-    series.tell(arguments.rows, run, "crossvideo_ablation", shown.data, protocol, arguments)
+    name = "crossvideo_ablation" if tuned.encoder_rate else "crossvideo_ablation_probe"
+    series.tell(arguments.rows, run, name, shown.data, protocol, arguments)
     return 0
 
 

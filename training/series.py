@@ -41,7 +41,7 @@ _PROTOCOL = (
 class Run:
     """One training. init: the weights that its encoder begins with, or none.
 
-    pretraining: what makes them, in their folder, where they are not there yet.
+    pretraining: what makes them, in their folder, or has made them.
     """
 
     config: FinetuneConfig
@@ -156,34 +156,47 @@ class _Earlier:
 
 
 def _all_measured(runs: Sequence[Run], arguments: argparse.Namespace) -> list[dict[str, float]]:
-    """Each run's accuracies. Several at a time write what they say to `<run>/log.txt`."""
-    measure = partial(_measured, out=arguments.out, part=arguments.split)
-    if arguments.jobs == 1:
-        return [measure(run) for run in runs]
+    """Each run's accuracies. What they begin with comes first: several may begin with the same."""
+    shared = {run.init: run for run in runs if run.init is not None and run.pretraining is not None}
+    _all_done(_pretrained, [(path.parent, one) for path, one in shared.items()], arguments.jobs)
+    measure = partial(_measured, part=arguments.split)
+    return _all_done(
+        measure, [(arguments.out / run.config.name, run) for run in runs], arguments.jobs
+    )
+
+
+def _all_done(
+    what: Callable[[Path, Run], Any], places: Sequence[tuple[Path, Run]], jobs: int
+) -> list[Any]:
+    """What each gives of its folder and run. Several at a time write what they say to log.txt."""
+    if jobs == 1 or not places:
+        return [what(*place) for place in places]
     context = multiprocessing.get_context("spawn")  # a process that has seen a GPU cannot fork
-    with ProcessPoolExecutor(arguments.jobs, context) as pool:
-        done = pool.map(partial(_quietly, measure, arguments.out), runs)
-        return list(tqdm(done, total=len(runs), unit="run"))
+    with ProcessPoolExecutor(jobs, context) as pool:
+        done = pool.map(partial(_quietly, what), *zip(*places))
+        return list(tqdm(done, total=len(places), unit="run"))
 
 
-def _quietly(measure: Callable[[Run], dict[str, float]], out: Path, run: Run) -> dict[str, float]:
-    folder = out / run.config.name
+def _quietly(what: Callable[[Path, Run], Any], folder: Path, run: Run) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
     with (
         open(folder / "log.txt", "a", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
-        return measure(run)
+        return what(folder, run)
 
 
-def _measured(run: Run, out: Path, part: str) -> dict[str, float]:
+def _pretrained(folder: Path, run: Run) -> None:
+    """Of a run that has a pre-training, in the folder of its initial weights."""
+    assert run.pretraining is not None
+    pretrain(run.pretraining, folder)  # what is finished it holds against what is asked
+
+
+def _measured(folder: Path, run: Run, part: str) -> dict[str, float]:
     """Accuracy by the end of its key; of a run that is trained first, if it is not."""
-    folder = out / run.config.name
+    finetune(run.config, folder, init=run.init)  # as pretrain does
     path = folder / f"{run.config.name}.safetensors"
-    if run.pretraining is not None and run.init is not None and not run.init.exists():
-        pretrain(run.pretraining, run.init.parent)
-    finetune(run.config, folder, init=run.init)  # what is finished it holds against what is asked
     accuracies = video_accuracies(path, run.config, part)
     return {end: round(accuracies[protocol], 2) for end, protocol in _ENDS.items()}
 

@@ -7,6 +7,9 @@ from dataclasses import replace
 
 import pytest
 from test_finetune import config, root  # noqa: F401
+from test_pretrain import config as pretraining
+from test_pretrain import finetune_config
+from test_pretrain import root as films  # noqa: F401
 
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
@@ -71,7 +74,7 @@ def test_several_runs_at_a_time_give_the_same_and_keep_what_they_say(run, tmp_pa
         assert "epoch 1 of 1" in (tmp_path / "together" / name / "log.txt").read_text()
 
 
-def test_what_a_run_begins_with_is_trained_first_where_it_is_not_there(run, tmp_path, monkeypatch):
+def test_what_runs_begin_with_is_trained_first_and_once(run, tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(series, "pretrain", lambda config, folder: done.append((config, folder)))
     monkeypatch.setattr(series, "finetune", lambda config, folder, init: done.append(init))
@@ -81,21 +84,36 @@ def test_what_a_run_begins_with_is_trained_first_where_it_is_not_there(run, tmp_
     def begun(row, seed):
         return series.Run(run(row, seed).config, weights, before)
 
-    asked = told("--out", str(tmp_path))
-    own = {"a": 50.0, "a_segments": 40.0}
-    assert table(["a"], begun, asked) == {**own, "table_by_seed": {"0": own}}
-    assert done == [(before, weights.parent), weights]
-    weights.parent.mkdir()
-    weights.touch()
-    table(["a"], begun, asked)
-    assert done[2:] == [weights]
+    table(["a"], begun, told("--out", str(tmp_path), "--seeds", "1", "2"))
+    assert done == [(before, weights.parent), weights, weights]
+
+
+def test_a_pretraining_is_shared_by_seeds_and_held_against_what_is_asked(films, tmp_path):  # noqa: F811
+    def begun(**changes):
+        before = pretraining(films, name="before", epochs=1, **changes)
+        weights = tmp_path / "before" / "before_points.safetensors"
+
+        def one(row, seed):
+            tuned = finetune_config(films, name=f"{row}_{seed}", seed=seed, epochs=1)
+            return series.Run(tuned, weights, before)
+
+        return one
+
+    asked = told("--out", str(tmp_path), "--seeds", "1", "2", "--jobs", "2", "--split", "holdout")
+    figures = table(["a"], begun(), asked)
+    assert len(figures["table_by_seed"]) == 2
+    assert "epoch 1 of 1" in (tmp_path / "before" / "log.txt").read_text()
+    again = told("--out", str(tmp_path), "--seeds", "1", "2", "--split", "holdout")
+    assert table(["a"], begun(), again) == figures
+    with pytest.raises(InputError, match="before.*loss.cross was True, is False"):
+        table(["a"], begun(loss={"cross": False}), again)
 
 
 @pytest.fixture
 def guessed(run, monkeypatch):
     """Tables of runs that nobody trains: a row's accuracy is its seed times ten, and its place."""
 
-    def accuracy(one, out, part):
+    def accuracy(folder, one, part):
         row, seed = one.config.name.split("_")
         value = 10.0 * int(seed) + "abc".index(row)
         return {"": value, "_segments": value / 2}
@@ -207,6 +225,8 @@ def test_the_ablation_has_the_share_and_the_pretrainings_that_are_asked_for(tabl
     _, runs, protocol = tables(ablation, *asked, "--pretraining-seed", "5")
     assert runs["no_cross", 1].init == runs["no_cross", 2].init
     assert runs["no_cross", 1].pretraining.seed == 5 and "of them, 512 points" in protocol
+    _, runs, _ = tables(ablation, *asked, "--pretrainings", "elsewhere")
+    assert runs["no_cross", 1].init.parts[:2] == ("elsewhere", "no_cross_1_pretraining")
 
 
 def test_each_seed_may_begin_with_a_pretraining_of_its_own(tables, tmp_path, capsys):
