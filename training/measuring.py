@@ -196,7 +196,7 @@ def choose(
     if not chosen:
         why = "data.holdout names none" if part == "holdout" else "the data set has none there"
         raise InputError(f"--split {part}: no videos; {why}")
-    seen = trained_on(card, config, chosen)
+    seen = groups_seen(card.trained_on, config, chosen)
     if part != "train" and seen:
         raise InputError(
             f"--split {part}: {card.name} was trained on {', '.join(sorted(seen)[:5])}; "
@@ -205,10 +205,15 @@ def choose(
     return chosen
 
 
-def trained_on(card: checkpoint.ModelCard, config: DataConfig, chosen: Sequence[Video]) -> set[str]:
-    """The groups of which a model, or what it began with, has seen some of the chosen videos."""
+def groups_seen(
+    trained_on: Mapping[str, Any], config: DataConfig, chosen: Sequence[Video]
+) -> set[str]:
+    """The groups of which a model, or what it began with, has seen some of the chosen videos.
+
+    trained_on: as its card has it.
+    """
     seen: set[str] = set()
-    for told in _histories(card.trained_on):
+    for told in _histories(trained_on):
         if told.get("dataset") == config.dataset:
             seen |= _seen(told, config, chosen)
     return seen

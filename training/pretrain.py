@@ -2,14 +2,15 @@
 
 CrossVideo: what two views of a point-cloud video and its image video have in common. The run lives
 in out/train/<name>, as those of finetune.py do. At its end there are <name>_points.safetensors,
-with which `finetune.py --init` begins, and <name>_images.safetensors.
+with which `finetune.py --init` begins, and <name>_images.safetensors. With --init the point encoder
+begins with the <name>_points.safetensors of another run, on other videos, say.
 """
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +27,7 @@ from fourd_perception import models
 from fourd_perception.errors import InputError, command
 from fourd_perception.models.image_video import ImageVideoConfig, ImageVideoEncoder
 from fourd_perception.parameters import load_yaml, to_mapping
-from training import command_line, initial_weights, scoring
+from training import command_line, initial_weights, measuring, scoring
 from training.crossvideo import CrossBatch, CrossVideo, check_views
 from training.data import split
 from training.datasets.prepared import PreparedVideos, Video
@@ -46,6 +47,7 @@ from training.run_folder import (
     steps_in_epoch,
 )
 from training.trainer import Trainer
+from training.xclip_weights import digest, history
 
 IMAGE_ARCHITECTURE = "image_video"
 
@@ -96,13 +98,19 @@ def epoch_batches(
 
 
 def pretrain(
-    config: PretrainConfig, folder: Path, *, fresh: bool = False, judged: bool = False
+    config: PretrainConfig,
+    folder: Path,
+    *,
+    fresh: bool = False,
+    init: Path | None = None,
+    judged: bool = False,
 ) -> Path:
     """Train to the end; returns the path of the point encoder's weights.
 
     Goes on from `folder/state.pt` if it is there, unless `fresh`. Under torchrun, in all processes.
-    Raises InputError, before anything is trained, on what cannot be learnt from, or, if it is to be
-    `judged`, on too few videos held out to judge it by.
+    init: a file of `initial_weights` that the point encoder begins with. Raises InputError, before
+    anything is trained, if it does not fit or has seen videos that are held out, on what cannot be
+    learnt from, or, if it is to be `judged`, on too few videos held out to judge it by.
     """
     with opened(config, folder) as (processes, videos):
         parts = split(videos, config.data)
@@ -111,7 +119,7 @@ def pretrain(
                 f"--results: {len(parts['holdout'])} videos are held out, and it is judged by "
                 "those: name groups in data.holdout"
             )
-        return _pretrain(config, folder, videos, parts, fresh, processes)
+        return _pretrain(config, folder, videos, parts, fresh, init, processes)
 
 
 def _pretrain(
@@ -120,10 +128,16 @@ def _pretrain(
     videos: PreparedVideos,
     parts: dict[str, list[Video]],
     fresh: bool,
+    init: Path | None,
     processes: Processes,
 ) -> Path:
     check_videos(videos, parts, config)
     model, sizes = build_model(config)
+    begun: dict[str, Any] = {}
+    if init is not None:
+        begun = begin_with(model, init, config, sizes["points"], parts["holdout"])
+        if processes.is_main:
+            print(f"the point encoder begins with {init}")
     means = Means()
 
     def loss(model: nn.Module, batch: CrossBatch) -> Tensor:
@@ -145,7 +159,7 @@ def _pretrain(
         epochs=config.epochs,
         steps_per_epoch=steps_in_epoch(parts["train"], config),
         seed=config.seed,
-        identity=identity(config, sizes=sizes, videos=len(videos.videos)),
+        identity=identity(config, sizes=sizes, videos=len(videos.videos), **begun),
         compute=config.compute, processes=processes,
     )  # fmt: skip
     kinds = {"images": IMAGE_ARCHITECTURE, "points": config.architecture}
@@ -158,10 +172,32 @@ def _pretrain(
     if processes.is_main:
         measured = figures(run.result)
         for branch, architecture in kinds.items():  # the points last: with them it is finished
-            card = _card(config, architecture, sizes[branch], parts, measured)
+            card = _card(config, architecture, sizes[branch], parts, measured, init)
             initial_weights.save(products[branch], getattr(run.result, branch), card)
             print(products[branch])
     return path
+
+
+def begin_with(
+    model: CrossVideo,
+    init: Path,
+    config: PretrainConfig,
+    sizes: Mapping[str, Any],
+    holdout: Sequence[Video],
+) -> dict[str, Any]:
+    """Give the point encoder the weights of a file; returns what they add to a run's identity.
+
+    Raises InputError as `initial_weights.load_into`, and if they were learnt from a video that is
+    held out: what is measured on it would be no figure.
+    """
+    told = initial_weights.read_card(init).trained_on
+    if seen := measuring.groups_seen(told, config.data, holdout):
+        raise InputError(
+            f"{init}: it was trained on {', '.join(sorted(seen)[:5])}, which data.holdout keeps "
+            "for judging: hold out others, or none"
+        )
+    initial_weights.load_into(model.points, init, config.architecture, sizes, config.preprocess)
+    return {"initial_weights": digest(init)}
 
 
 def check_videos(
@@ -184,6 +220,7 @@ def _card(
     sizes: dict[str, Any],
     parts: dict[str, list[Video]],
     figures: dict[str, float],
+    init: Path | None,
 ) -> EncoderCard:
     return EncoderCard(
         name=config.name,
@@ -201,6 +238,7 @@ def _card(
             "epochs": config.epochs,
             "seed": config.seed,
             "figures": figures,
+            **({} if init is None else {"initial_weights": history(init)}),
         },
     )
 
@@ -215,9 +253,9 @@ def record(config: PretrainConfig, card: EncoderCard, path: str) -> None:
         data=f"{config.data.dataset}, {held_out} clips that are held out: "
         + (", ".join(config.data.holdout) or "the protocol's"),
         protocol=f"CrossVideo, {card.architecture}, {config.epochs} epochs on "
-        f"{trained_on['videos']} clips without labels; holdout_retrieval: percent of the held-out "
-        "clips of points whose own images are the nearest of all, _points: the other way round; "
-        "retrieval_chance: what a guess gets",
+        f"{trained_on['videos']} clips without labels{_begun(trained_on)}; holdout_retrieval: "
+        "percent of the held-out clips of points whose own images are the nearest of all, _points: "
+        "the other way round; retrieval_chance: what a guess gets",
         seeds=[config.seed],
         figures={
             **{name: round(value, 3) for name, value in trained_on["figures"].items()},
@@ -226,15 +264,23 @@ def record(config: PretrainConfig, card: EncoderCard, path: str) -> None:
     )
 
 
+def _begun(trained_on: Mapping[str, Any]) -> str:
+    before = trained_on.get("initial_weights")
+    return f", begun with {before['name']}, of {before['dataset']}" if before else ""
+
+
 @command
 def main() -> int:
     """The command line."""
     asked = command_line.parse(
         PretrainConfig, __doc__.splitlines()[0] if __doc__ else "",
         files="config/training/crossvideo_*", example="loss.temperature=0.1",
+        init="begin the point encoder with this one, <name>_points.safetensors of another run",
         results="write the figures of the clips held out to this file",
     )  # fmt: skip
-    path = pretrain(asked.config, asked.folder, fresh=asked.fresh, judged=bool(asked.results))
+    path = pretrain(
+        asked.config, asked.folder, fresh=asked.fresh, init=asked.init, judged=bool(asked.results)
+    )
     if asked.results:
         record(asked.config, initial_weights.read_card(path), asked.results)
     return 0

@@ -403,6 +403,40 @@ def test_finetune_takes_it_and_its_checkpoint_says_so(root, trained, tmp_path, m
     assert finetune.main() == 2
 
 
+def test_a_pretraining_may_begin_with_the_encoder_of_another(root, trained, tmp_path, monkeypatch):
+    first = trained / "tiny_points.safetensors"
+    (tmp_path / "run.yaml").write_text(
+        yaml.safe_dump(document(root, name="more", epochs=1, optimiser={"learning_rate": 0.0}))
+    )
+    arguments = ["pretrain.py", "--config", str(tmp_path / "run.yaml"), "--out"]
+    arguments += [str(tmp_path / "more"), "--results", str(tmp_path / "more.json")]
+    monkeypatch.setattr("sys.argv", [*arguments, "--init", str(first)])
+    assert pretrain.main() == 0
+    assert "begun with tiny, of msr_action3d; " in (tmp_path / "more.json").read_text()
+    before, after = (load_file(path) for path in (first, tmp_path / "more/more_points.safetensors"))
+    learnt = [name for name in before if "running_" not in name and "num_batches" not in name]
+    assert all(torch.equal(after[name], before[name]) for name in learnt)
+    for branch in ("points", "images"):
+        card = initial_weights.read_card(tmp_path / "more" / f"more_{branch}.safetensors")
+        assert card.trained_on["initial_weights"]["name"] == "tiny"
+    # The run goes on with these weights, and with no others.
+    assert pretrain.main() == 0
+    monkeypatch.setattr("sys.argv", arguments)
+    assert pretrain.main() == 2
+
+
+def test_what_has_seen_a_video_is_not_judged_by_it(root, trained, tmp_path):
+    data = document(root)["data"] | {"holdout": ["p0", "p3"]}
+    with pytest.raises(InputError, match="tiny_points.* trained on p3, which data.holdout keeps"):
+        pretrain.pretrain(
+            config(root, data=data), tmp_path / "o", init=trained / "tiny_points.safetensors"
+        )
+    images = trained / "tiny_images.safetensors"
+    with pytest.raises(InputError, match="weights of image_video, the run trains im_pstnet"):
+        pretrain.pretrain(config(root), tmp_path / "o", init=images)
+    assert not list((tmp_path / "o").glob("*.safetensors"))
+
+
 def write_changed(path, to, **changes):
     with safe_open(path, framework="pt") as file:
         (key, text), *_ = file.metadata().items()
