@@ -183,7 +183,8 @@ class ImageVideoEncoder(ClipModel):
             )
         if not images.numel():
             raise ValueError(f"images: expected 1 pixel or more, got {tuple(images.shape)}")
-        volume = images.transpose(1, 2)
+        # Channels last in memory: its frames, each normalised by itself, are views of it.
+        volume = images.permute(0, 1, 3, 4, 2).contiguous().permute(0, 4, 1, 2, 3)
         for conv in self.stem:
             volume = conv(volume)
         cells = adaptive_avg_pool2d(volume.transpose(1, 2).flatten(0, 1), self.config.grid)
