@@ -99,7 +99,7 @@ def known_videos(
     chosen = [one for one in split(videos, config.data)[part] if one.label in numbers]
     if not chosen:
         raise InputError(f"--split {part}: no videos with a label")
-    seen = measuring.trained_on(aligned.card, config.data, chosen)
+    seen = measuring.groups_seen(aligned.card.trained_on, config.data, chosen)
     if part != "train" and seen:
         raise InputError(
             f"--split {part}: {aligned.card.name} was trained on {', '.join(sorted(seen)[:5])}; "
