@@ -47,12 +47,13 @@ MAY_IMPORT = {
     "recordings": "messages stream",
     "studio": "recordings stream",
     "evaluation": "checkpoint image_pipeline looking messages pipeline preprocess recordings "
-    "stream vocabulary",
+    "stream vocabulary worker_process",
     "tools": "checkpoint evaluation image_pipeline looking messages models pipeline preprocess "
     "recordings stream studio",
     "nodes": "answers checkpoint evaluation image_pipeline looking messages models people_pipeline "
     "pipeline preprocess recordings stream studio tools vocabulary",
     "whole_file": "",
+    "worker_process": "",
     "parameters": "",
     "errors": "",
 }

@@ -21,6 +21,7 @@ from benchmarks.results_file import write_result
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
 from fourd_perception.tools.arguments import counting, whole
+from fourd_perception.worker_process import end_with_parent
 from training.config import DataConfig, FinetuneConfig
 from training.data import open_videos
 from training.distributed import device_of
@@ -172,7 +173,7 @@ def _all_done(
     if jobs == 1 or not places:
         return [what(*place) for place in places]
     context = multiprocessing.get_context("spawn")  # a process that has seen a GPU cannot fork
-    with ProcessPoolExecutor(jobs, context) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=end_with_parent) as pool:
         done = pool.map(partial(_quietly, what), *zip(*places))
         return list(tqdm(done, total=len(places), unit="run"))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from fourd_perception.pipeline import ActionPipeline
 from fourd_perception.recordings.bag_reader import open_bag
 from fourd_perception.stream.frame import SECOND
 from fourd_perception.stream.synchronizer import PairConfig
+from fourd_perception.worker_process import end_with_parent
 
 _LOOK = 0.2
 """Seconds from one look at the workers' progress to the next."""
@@ -150,7 +152,12 @@ def _judged(job: BagJob, result: BagResult) -> BagResult:
 def _run_in_processes(jobs: Sequence[BagJob], processes: int, bar: Any) -> list[Outcome]:
     threads = max(1, (os.cpu_count() or 1) // processes)
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with context.Manager() as manager, ProcessPoolExecutor(processes, context) as pool:
+    manager = SyncManager(ctx=context)
+    manager.start(end_with_parent)
+    with (
+        manager,
+        ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool,
+    ):
         said = manager.Queue()
         futures = [pool.submit(_work, job, said, threads) for job in jobs]
         waiting: set[Future[Outcome]] = set(futures)

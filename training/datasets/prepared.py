@@ -39,6 +39,7 @@ from tqdm import tqdm
 
 from fourd_perception.errors import InputError
 from fourd_perception.whole_file import written
+from fourd_perception.worker_process import end_with_parent
 from training.datasets.labelled_video import (
     NO_LABEL,
     NO_POINT_LABEL,
@@ -229,7 +230,7 @@ def _prepare(
     # Without its sources, because it goes to a worker with each of them.
     write = partial(write_source, replace(data_set, sources=()), config)
     try:
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
             done = pool.map(write, *zip(*missing)) if missing else iter(())
             start = len(files) - len(missing)
             desc = f"preparing {part.stem}"
