@@ -16,7 +16,7 @@ import itertools
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,16 @@ def _training(cards: Sequence[checkpoint.ModelCard]) -> str:
     )
 
 
+def _each(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Every figure that is a number: of each name's runs, in the order in which they were given."""
+    return {
+        figure + (f"_{name}" if name else ""): [round(run[figure], 3) for run in found]
+        for name, found in runs.items()
+        for figure, value in found[0].items()
+        if not isinstance(value, Mapping)
+    }
+
+
 def _named(text: str) -> tuple[str, str]:
     """NAME=FILE as (name, file); a file alone has the name ''."""
     name, equals, file = text.partition("=")
@@ -120,8 +130,10 @@ def main() -> int:
         runs.setdefault(name, []).append({**measured.figures, **cost(loaded)})
         if arguments.record:
             _record(file, loaded.card, measured, arguments.split)
-    figures = {**together(runs), "videos": len(chosen)}
+    figures: dict[str, Any] = {**together(runs), "videos": len(chosen)}
     cards = [loaded.card for _, _, loaded in models]
+    if len(models) > 1:
+        figures["each"] = _each(runs)
     _show(figures, arguments.json)
     if arguments.plot:
         confusion.draw(measured.confusion, cards[0].classes, arguments.plot)

@@ -267,7 +267,7 @@ def together(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
 
     runs: for each name (of an architecture, say) the figures of its runs, one for each seed. Keys
     become <figure>_<name>, or stay where the name is ''; values the mean over the runs, with
-    <...>_std beside it where there are several. Figures by class are kept of single runs only.
+    <...>_std beside it where there are several, but of figures by class.
     """
     figures: dict[str, Any] = {}
     for name, found in runs.items():
@@ -275,7 +275,13 @@ def together(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
         for figure, value in found[0].items():
             if len(found) == 1:
                 figures[figure + suffix] = value
-            elif not isinstance(value, Mapping):
+            elif isinstance(value, Mapping):
+                figures[figure + suffix] = {
+                    key: round(float(np.mean([run[figure][key] for run in found])), 2)
+                    for key in value
+                    if all(key in run[figure] for run in found)
+                }
+            else:
                 values = [float(run[figure]) for run in found]
                 figures[figure + suffix] = float(np.mean(values))
                 figures[f"{figure}{suffix}_std"] = float(np.std(values, ddof=1))

@@ -323,16 +323,16 @@ def test_several_checkpoints_go_into_one_result(root, tmp_path, monkeypatch, cap
     assert written["figures"]["video_accuracy_a"] == pytest.approx((alone[0] + alone[1]) / 2)
     assert written["figures"]["video_accuracy_b"] == pytest.approx(alone[2])
     assert "per_class_segments_b" in written["figures"]
-    assert "per_class_segments_a" not in written["figures"]
+    assert written["figures"]["each"]["video_accuracy_a"] == pytest.approx(alone[:2], abs=1e-3)
     assert written["seeds"] == [0, 1, 2]
     assert "3 runs" in written["protocol"]
 
 
 def test_means_and_their_spread():
-    runs = [{"acc": 80.0, "classes": {"x": 1}}, {"acc": 84.0, "classes": {"x": 2}}]
+    runs = [{"acc": 80.0, "classes": {"x": 1.0}}, {"acc": 84.0, "classes": {"x": 2.0}}]
     assert measuring.together({"a": runs, "": runs[:1]}) == {
-        "acc_a": 82.0, "acc_a_std": pytest.approx(2.828, abs=1e-3),
-        "acc": 80.0, "classes": {"x": 1},
+        "acc_a": 82.0, "acc_a_std": pytest.approx(2.828, abs=1e-3), "classes_a": {"x": 1.5},
+        "acc": 80.0, "classes": {"x": 1.0},
     }  # fmt: skip
 
 
