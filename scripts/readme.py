@@ -14,6 +14,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from fourd_perception.nodes.segmenter import SegmenterParameters  # noqa: E402
 from fourd_perception.parameters import load_yaml, markdown_table, to_mapping  # noqa: E402
 from fourd_perception.stream.frame import SECOND  # noqa: E402
 from fourd_perception.whole_file import written  # noqa: E402
+from scripts import training_tables  # noqa: E402
 
 _CLASSES = 20  # those that a model is counted with
 
@@ -142,56 +144,6 @@ _LOOKS = {
     "background": "`background_seconds: 3`",
     "background_nearest": "`background_seconds: 3`, `person: nearest`",
 }
-
-
-_LADDER = {
-    "pstnet": "PSTNet, windows, learning rate in steps",
-    "pstnetpp": "PSTNet++, likewise",
-    "random_frames": "and frames drawn from segments",
-    "cosine": "and a cosine's learning rate",
-    "displacement": "and displacements divided by the radius",
-    "im_pstnet": "and the rest: im-PSTNet",
-}
-
-
-def ladder() -> str:
-    """VG4D's Table IV on MSR-Action3D, by both protocols."""
-    result = json.loads((ROOT / "results" / "msr_action3d_im_pstnet.json").read_text("utf-8"))
-    found, seeds = result["figures"], result["beside"]["msr_action3d_ladder"]["seeds"]
-    rows = [f"| step ({len(seeds)} seeds) | every window | segments |", "| --- | --- | --- |"]
-    rows += [
-        f"| {text} | {_spread(found, name)} | {_spread(found, f'{name}_segments')} |"
-        for name, text in _LADDER.items()
-    ]
-    return "\n".join(rows)
-
-
-def data_efficiency() -> str:
-    """CrossVideo's Table V on MSR-Action3D: each share of the labels, from each beginning."""
-    path = ROOT / "results" / "crossvideo_data_efficiency.json"
-    result = json.loads(path.read_text(encoding="utf-8"))
-    found = result["figures"]
-    columns: dict[str, list[int]] = {}
-    for name in found:
-        beginning, _, share = name.rpartition("_")
-        if share.isdigit():
-            columns.setdefault(beginning, []).append(int(share))
-    rows = [
-        f"| labelled videos ({len(result['seeds'])} seeds) | {' | '.join(columns)} "
-        f"| {' | '.join(f'{name}, segments' for name in columns)} |",
-        f"| --- |{' --- |' * 2 * len(columns)}",
-    ]
-    for share in sorted({share for shares in columns.values() for share in shares}):
-        cells = [
-            _spread(found, f"{name}_{share}{end}") for end in ("", "_segments") for name in columns
-        ]
-        rows.append(f"| {share} % | {' | '.join(cells)} |")
-    return "\n".join(rows)
-
-
-def _spread(figures: Mapping[str, float], name: str) -> str:
-    """A mean over seeds and its standard deviation."""
-    return f"{figures[name]:.1f} ± {figures[f'{name}_std']:.1f}"
 
 
 def where_to_look() -> str:
@@ -328,14 +280,15 @@ def launch_arguments() -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "closer_look": closer_look,
-    "data_efficiency": data_efficiency,
+    "data_efficiency": partial(training_tables.data_efficiency, ROOT / "results"),
     "encoders": encoders,
     "speed": speed,
     "speed_gpu": speed_gpu,
     "figures": figures,
-    "ladder": ladder,
+    "ladder": partial(training_tables.ladder, ROOT / "results"),
     "launch_arguments": launch_arguments,
     "models": models,
+    "msr_action3d": partial(training_tables.msr_action3d, ROOT / "results"),
     "parameters": parameters,
     "soak": soak,
     "segmenter_parameters": segmenter_parameters,

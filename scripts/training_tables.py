@@ -1,0 +1,78 @@
+"""Tables of docs/training.md that compare runs over several seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_LADDER = {
+    "pstnet": "PSTNet, windows, learning rate in steps",
+    "pstnetpp": "PSTNet++, likewise",
+    "random_frames": "and frames drawn from segments",
+    "cosine": "and a cosine's learning rate",
+    "displacement": "and displacements divided by the radius",
+    "im_pstnet": "and the rest: im-PSTNet",
+}
+
+
+def ladder(results: Path) -> str:
+    """VG4D's Table IV on MSR-Action3D, by both protocols. results: the folder of the figures."""
+    result = _read(results, "msr_action3d_im_pstnet")
+    found, seeds = result["figures"], result["beside"]["msr_action3d_ladder"]["seeds"]
+    rows = [f"| step ({len(seeds)} seeds) | every window | segments |", "| --- | --- | --- |"]
+    rows += [
+        f"| {text} | {_spread(found, name)} | {_spread(found, f'{name}_segments')} |"
+        for name, text in _LADDER.items()
+    ]
+    return "\n".join(rows)
+
+
+def msr_action3d(results: Path) -> str:
+    """The recipes of the shipped models of MSR-Action3D, over several seeds."""
+    rows = ["| recipe | parameters | every window | segments |", "| --- | --- | --- | --- |"]
+    for stem, end in (("msr_action3d_im_pstnet", ""), ("msr_action3d_pptr", "_pptr")):
+        result = _read(results, stem)
+        found, recipe = result["figures"], "msr_action3d" + end
+        cells = [
+            f"[`{recipe}.yaml`](config/training/{recipe}.yaml), {len(result['seeds'])} seeds",
+            f"{found[f'parameters_millions{end}']:.2f} M",
+        ]
+        for protocol in ("windows", "segments"):
+            name = f"video_accuracy_{protocol}{end}"
+            cells.append(_spread(found, name))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def data_efficiency(results: Path) -> str:
+    """CrossVideo's Table V on MSR-Action3D: each share of the labels, from each beginning."""
+    result = _read(results, "crossvideo_data_efficiency")
+    found = result["figures"]
+    columns: dict[str, list[int]] = {}
+    for name in found:
+        beginning, _, share = name.rpartition("_")
+        if share.isdigit():
+            columns.setdefault(beginning, []).append(int(share))
+    rows = [
+        f"| labelled videos ({len(result['seeds'])} seeds) | {' | '.join(columns)} "
+        f"| {' | '.join(f'{name}, segments' for name in columns)} |",
+        f"| --- |{' --- |' * 2 * len(columns)}",
+    ]
+    for share in sorted({share for shares in columns.values() for share in shares}):
+        cells = [
+            _spread(found, f"{name}_{share}{end}") for end in ("", "_segments") for name in columns
+        ]
+        rows.append(f"| {share} % | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _read(results: Path, stem: str) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((results / f"{stem}.json").read_text(encoding="utf-8"))
+    return result
+
+
+def _spread(figures: Mapping[str, float], name: str) -> str:
+    """A mean over seeds and its standard deviation."""
+    return f"{figures[name]:.1f} ± {figures[f'{name}_std']:.1f}"
