@@ -279,6 +279,7 @@ def launch_arguments() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "ablation": partial(training_tables.ablation, ROOT / "results"),
     "closer_look": closer_look,
     "data_efficiency": partial(training_tables.data_efficiency, ROOT / "results"),
     "encoders": encoders,

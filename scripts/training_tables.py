@@ -15,6 +15,15 @@ _LADDER = {
     "displacement": "and displacements divided by the radius",
     "im_pstnet": "and the rest: im-PSTNet",
 }
+_ABLATION = {
+    "scratch": "nothing: from scratch",
+    "crossvideo": "CrossVideo",
+    "no_cross": "without the contrast of points with images",
+    "no_intra": "without that of two views of the points",
+    "no_frame": "without that of frames",
+    "no_video": "without that of videos",
+    "c2p": "C2P's: frames of two views, against all others",
+}
 
 
 def ladder(results: Path) -> str:
@@ -68,11 +77,27 @@ def data_efficiency(results: Path) -> str:
     return "\n".join(rows)
 
 
+def ablation(results: Path) -> str:
+    """CrossVideo without each of its parts: what fine-tuning makes of its encoders."""
+    result = _read(results, "crossvideo_ablation")
+    found, seeds = result["figures"], len(result["seeds"])
+    rows = [
+        f"| learnt before, by ({seeds} seed{'s' * (seeds > 1)}) | every window | segments |",
+        "| --- | --- | --- |",
+    ]
+    rows += [
+        f"| {text} | {_spread(found, name)} | {_spread(found, f'{name}_segments')} |"
+        for name, text in _ABLATION.items()
+    ]
+    return "\n".join(rows)
+
+
 def _read(results: Path, stem: str) -> dict[str, Any]:
     result: dict[str, Any] = json.loads((results / f"{stem}.json").read_text(encoding="utf-8"))
     return result
 
 
 def _spread(figures: Mapping[str, float], name: str) -> str:
-    """A mean over seeds and its standard deviation."""
-    return f"{figures[name]:.1f} ± {figures[f'{name}_std']:.1f}"
+    """A mean over seeds and its standard deviation, if there are several."""
+    deviation = figures.get(f"{name}_std")
+    return f"{figures[name]:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}")
