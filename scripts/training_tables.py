@@ -29,13 +29,8 @@ _ABLATION = {
 def ladder(results: Path) -> str:
     """VG4D's Table IV on MSR-Action3D, by both protocols. results: the folder of the figures."""
     result = _read(results, "msr_action3d_im_pstnet")
-    found, seeds = result["figures"], result["beside"]["msr_action3d_ladder"]["seeds"]
-    rows = [f"| step ({len(seeds)} seeds) | every window | segments |", "| --- | --- | --- |"]
-    rows += [
-        f"| {text} | {_spread(found, name)} | {_spread(found, f'{name}_segments')} |"
-        for name, text in _LADDER.items()
-    ]
-    return "\n".join(rows)
+    seeds = result["beside"]["msr_action3d_ladder"]["seeds"]
+    return _by_protocol("step", _LADDER, result["figures"], len(seeds))
 
 
 def msr_action3d(results: Path) -> str:
@@ -49,8 +44,7 @@ def msr_action3d(results: Path) -> str:
             f"{found[f'parameters_millions{end}']:.2f} M",
         ]
         for protocol in ("windows", "segments"):
-            name = f"video_accuracy_{protocol}{end}"
-            cells.append(_spread(found, name))
+            cells.append(_spread(found, f"video_accuracy_{protocol}{end}"))
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
@@ -80,14 +74,20 @@ def data_efficiency(results: Path) -> str:
 def ablation(results: Path) -> str:
     """CrossVideo without each of its parts: what fine-tuning makes of its encoders."""
     result = _read(results, "crossvideo_ablation")
-    found, seeds = result["figures"], len(result["seeds"])
+    return _by_protocol("learnt before, by", _ABLATION, result["figures"], len(result["seeds"]))
+
+
+def _by_protocol(
+    head: str, texts: Mapping[str, str], figures: Mapping[str, float], seeds: int
+) -> str:
+    """Video accuracies of a table of `training/series.py`. texts: of its rows, by their names."""
     rows = [
-        f"| learnt before, by ({seeds} seed{'s' * (seeds > 1)}) | every window | segments |",
+        f"| {head} ({seeds} seed{'s' * (seeds > 1)}) | every window | segments |",
         "| --- | --- | --- |",
     ]
     rows += [
-        f"| {text} | {_spread(found, name)} | {_spread(found, f'{name}_segments')} |"
-        for name, text in _ABLATION.items()
+        f"| {text} | {_spread(figures, name)} | {_spread(figures, f'{name}_segments')} |"
+        for name, text in texts.items()
     ]
     return "\n".join(rows)
 
