@@ -100,8 +100,8 @@ def split(videos: PreparedVideos, config: DataConfig) -> dict[str, list[Video]]:
 def share_of(videos: Sequence[Video], share: float, seed: int) -> list[Video]:
     """A random share of the videos, one at least, in their order.
 
-    Every label gets its part of it, to a video or less; what a smaller share of the same seed has
-    is in a larger one, too.
+    Labels are apportioned by Webster's method: one rate for all, each label's part rounded. What a
+    smaller share of the same seed has is in a larger one, too.
     """
     drawn = np.random.default_rng(seed).permutation(len(videos)).tolist()
     labels = Counter(video.label for video in videos)

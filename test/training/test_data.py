@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,9 +27,18 @@ def test_every_label_gets_its_part_of_a_share(labels, share, seed):
     chosen = share_of(videos, share, seed)
     assert len(chosen) == max(1, round(share * len(videos)))
     assert chosen == [video for video in videos if video in chosen]
+    counts, there = Counter(video.label for video in chosen), Counter(labels)
+    # Webster's method: at some common rate, each label's number there rounds to the one chosen.
+    assert max(Fraction(2 * counts[label] - 1, 2 * there[label]) for label in there) <= min(
+        Fraction(2 * counts[label] + 1, 2 * there[label]) for label in there
+    )
+
+
+@given(st.integers(1, 5), st.integers(1, 12), shares, st.integers(0, 9))
+def test_labels_of_one_size_get_the_same_to_a_video(kinds, size, share, seed):
+    chosen = share_of(videos_of(list(range(kinds)) * size), share, seed)
     counts = Counter(video.label for video in chosen)
-    for label, there in Counter(labels).items():
-        assert abs(counts[label] - there * len(chosen) / len(videos)) <= 1
+    assert max(counts.values()) - min(counts[label] for label in range(kinds)) <= 1
 
 
 @given(labels, shares, shares, st.integers(0, 9))
