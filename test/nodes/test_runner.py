@@ -120,7 +120,7 @@ def test_the_successor_of_a_killed_node_answers(make_bench, model):
     arguments = ("-p", f"model:={model}", "-p", "autostart:=true", "-p", "stride:=1")
     bench = make_bench()  # for its probe; its own node stays unconfigured
     bench.subscribe()
-    for _ in range(2):
+    for which in ("first", "successor"):
         process = start(START, *arguments)
         try:
             wait_for(process, "active, listening on /points")
@@ -130,7 +130,13 @@ def test_the_successor_of_a_killed_node_answers(make_bench, model):
                 bench.points.publish(next(clouds))
                 return len(bench.answers) > heard
 
-            bench.until(answered)
+            try:
+                bench.until(answered)
+            except AssertionError as error:  # who knew whom, and what it said
+                matched = bench.points.get_subscription_count()
+                process.kill()
+                rest, _ = process.communicate()
+                pytest.fail(f"the {which}: {error}; {matched} subscribers to /points\n{rest}")
         finally:
             process.kill()  # and no farewell
             process.communicate()
