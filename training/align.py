@@ -47,6 +47,7 @@ from training.run_folder import (
     opened,
     steps_in_epoch,
 )
+from training.seen import refuse_seen
 from training.source_scores import accuracies, source_logits
 from training.trainer import Trainer
 from training.xclip_weights import VIDEO_TEXT, digest, history, write_folder
@@ -148,7 +149,8 @@ def align(
 
     Goes on from `folder/state.pt` if it is there, unless `fresh`. Under torchrun, in all processes.
     init: a checkpoint of finetune.py, or the weights of pretrain.py, that the encoder begins with.
-    Raises InputError, before anything is trained, on what does not fit.
+    Raises InputError, before anything is trained, on what does not fit, and on weights that have
+    seen videos that are held out.
     """
     with opened(config, folder) as (processes, videos):
         return _align(config, folder, videos, fresh, init, processes)
@@ -175,6 +177,9 @@ def _align(
     if init is not None:
         begin_encoder(model.encoder, init, config, labels.classes, says=processes.is_main)
         begun = digest(init)
+    for before in (init, config.video_text.finetuned):
+        if before:
+            refuse_seen(Path(before), config.data, parts["holdout"])
     means = Means()
 
     def loss(model: nn.Module, batch: AlignBatch) -> Tensor:

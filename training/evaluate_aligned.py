@@ -31,13 +31,14 @@ from fourd_perception.models.aligned import AlignedModel
 from fourd_perception.models.fusion import SOURCES, FusionConfig, ScoreFusion
 from fourd_perception.models.video_text import VideoTextScorer, prompt_of
 from fourd_perception.parameters import load_yaml
-from training import measuring, tasks
+from training import tasks
 from training.align_config import AlignConfig
 from training.aligned_with import load_scorer
 from training.data import open_videos, split
 from training.datasets.labelled_video import NO_LABEL
 from training.datasets.prepared import PreparedVideos, Video
 from training.distributed import device_of
+from training.seen import groups_seen
 from training.source_scores import Logits, source_logits
 
 
@@ -99,7 +100,7 @@ def known_videos(
     chosen = [one for one in split(videos, config.data)[part] if one.label in numbers]
     if not chosen:
         raise InputError(f"--split {part}: no videos with a label")
-    seen = measuring.groups_seen(aligned.card.trained_on, config.data, chosen)
+    seen = groups_seen(aligned.card.trained_on, config.data, chosen)
     if part != "train" and seen:
         raise InputError(
             f"--split {part}: {aligned.card.name} was trained on {', '.join(sorted(seen)[:5])}; "

@@ -35,6 +35,7 @@ from training.identity import identity
 from training.image_views import ImageClip, cut_image_clip
 from training.left_out import without
 from training.run_folder import batch_numbers, begin, clip_random, opened, steps_in_epoch
+from training.seen import refuse_seen
 from training.trainer import Batch, Trainer
 from training.transforms import Clip, augment, cut_clip, segment_indices, window_indices
 
@@ -106,8 +107,8 @@ def finetune(
     """Train to the end; returns the checkpoint's path.
 
     Goes on from `folder/state.pt` if it is there, unless `fresh`. Under torchrun, in all processes.
-    init: a file of `initial_weights` that the encoder begins with. Raises InputError if it does not
-    fit, before anything is trained.
+    init: a file of `initial_weights` that the encoder begins with. Raises InputError, before
+    anything is trained, if it does not fit or has seen videos that are held out.
     """
     with opened(config, folder) as (processes, videos):
         return _finetune(config, folder, videos, fresh, init, processes)
@@ -133,6 +134,7 @@ def _finetune(
     begun = None
     if init is not None:
         begun = begin_with(model, init, config, sizes, processes.is_main, classes)
+        refuse_seen(init, config.data, parts["holdout"])
     elif isinstance(model, XClipVideoModel):
         raise InputError(
             "xclip_video: the classes' texts come from a pre-trained model: --init FOLDER"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from fourd_perception import checkpoint
 from fourd_perception.closer_look import CloserLook
 from fourd_perception.errors import InputError
 from fourd_perception.evaluation import metrics
-from training import datasets, scoring, tasks
+from training import scoring, tasks
 from training.config import DataConfig
 from training.data import split
 from training.datasets.labelled_video import NO_LABEL
 from training.datasets.prepared import PreparedVideos, Video
+from training.seen import groups_seen
 
 PROTOCOLS = ("windows", "segments")
 """The first is the field's, and what a robot's sliding window sees."""
@@ -203,42 +204,6 @@ def choose(
             "what it says of them is no figure"
         )
     return chosen
-
-
-def groups_seen(
-    trained_on: Mapping[str, Any], config: DataConfig, chosen: Sequence[Video]
-) -> set[str]:
-    """The groups of which a model, or what it began with, has seen some of the chosen videos.
-
-    trained_on: as its card has it.
-    """
-    seen: set[str] = set()
-    for told in _histories(trained_on):
-        if told.get("dataset") == config.dataset:
-            seen |= _seen(told, config, chosen)
-    return seen
-
-
-def _histories(told: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What a model was trained on, and what it began with, and what it was aligned with."""
-    yield told
-    for name in ("initial_weights", "video_text"):
-        before = told.get(name)
-        if isinstance(before, Mapping):
-            yield from _histories(before)
-
-
-def _seen(told: Mapping[str, Any], config: DataConfig, chosen: Sequence[Video]) -> set[str]:
-    groups = set(told.get("groups", ()))
-    if not datasets.has_protocols(config):
-        return groups & {video.group for video in chosen}
-    # A group, such as a performer, may be on both sides of a protocol: of other cameras, say.
-    as_trained = replace(config, protocol=str(told.get("protocol", "")))
-    return {
-        video.group
-        for video in chosen
-        if video.group in groups and datasets.split(as_trained, video) == "train"
-    }
 
 
 def cost(loaded: checkpoint.Checkpoint) -> dict[str, float]:

@@ -27,7 +27,7 @@ from fourd_perception import models
 from fourd_perception.errors import InputError, command
 from fourd_perception.models.image_video import ImageVideoConfig, ImageVideoEncoder
 from fourd_perception.parameters import load_yaml, to_mapping
-from training import command_line, initial_weights, measuring, scoring
+from training import command_line, initial_weights, scoring
 from training.crossvideo import CrossBatch, CrossVideo, check_views
 from training.data import split
 from training.datasets.prepared import PreparedVideos, Video
@@ -46,6 +46,7 @@ from training.run_folder import (
     opened,
     steps_in_epoch,
 )
+from training.seen import refuse_seen
 from training.trainer import Trainer
 from training.xclip_weights import digest, history
 
@@ -187,15 +188,9 @@ def begin_with(
 ) -> dict[str, Any]:
     """Give the point encoder the weights of a file; returns what they add to a run's identity.
 
-    Raises InputError as `initial_weights.load_into`, and if they were learnt from a video that is
-    held out: what is measured on it would be no figure.
+    Raises InputError as `initial_weights.load_into`, and as `refuse_seen`.
     """
-    told = initial_weights.read_card(init).trained_on
-    if seen := measuring.groups_seen(told, config.data, holdout):
-        raise InputError(
-            f"{init}: it was trained on {', '.join(sorted(seen)[:5])}, which data.holdout keeps "
-            "for judging: hold out others, or none"
-        )
+    refuse_seen(init, config.data, holdout)
     initial_weights.load_into(model.points, init, config.architecture, sizes, config.preprocess)
     return {"initial_weights": digest(init)}
 

@@ -188,6 +188,18 @@ def test_begins_with_a_checkpoint_or_an_encoder(
         align.align(config(root, folder), tmp_path / "3", init=tmp_path / "none.safetensors")
 
 
+def test_nothing_that_has_seen_the_hold_out_is_begun_with(root, folder, trained, tmp_path):
+    """With labels or without: what is then measured on it would be no figure."""
+    other = {"data": document(root)["data"] | {"holdout": ["p0", "p3"]}}
+    pretrained = trained / "tiny_points.safetensors"
+    tuned = finetune.finetune(finetune_config(root), tmp_path / "tuned")
+    told = "trained on p3, which data.holdout keeps for judging"
+    with pytest.raises(InputError, match=f"tiny_points.*{told}"):
+        finetune.finetune(finetune_config(root, **other), tmp_path / "1", init=pretrained)
+    with pytest.raises(InputError, match=f"tuned.*{told}"):
+        align.align(config(root, folder, **other), tmp_path / "2", init=tuned)
+
+
 def test_an_encoder_of_other_classes_is_refused(root, folder, tmp_path):
     tuned = finetune.finetune(finetune_config(root), tmp_path / "tuned")
     with pytest.raises(InputError, match=r"of 2 classes \(rise, fall\), the run has 1 \(rise\)"):

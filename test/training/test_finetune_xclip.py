@@ -107,6 +107,9 @@ def test_takes_its_place_in_the_alignment(root, folder, tuned, tmp_path):
     card = checkpoint.read_card(made)
     assert card.trained_on["video_text"]["name"] == "seen"
     assert card.accuracy["holdout_rgb_text"] >= 75 and card.accuracy["holdout_fused"] >= 75
+    seen = document(root)["data"] | {"holdout": ["p0", "p3"]}
+    with pytest.raises(InputError, match="it was trained on p3, which data.holdout keeps"):
+        align.align(align_config(root, folder, video_text=told, data=seen), tmp_path / "other")
 
 
 def test_only_what_was_made_of_the_same_folder_fits(root, folder, tuned, tmp_path):
