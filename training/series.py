@@ -180,12 +180,17 @@ def _all_done(
 
 def _quietly(what: Callable[[Path, Run], Any], folder: Path, run: Run) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        open(folder / "log.txt", "a", encoding="utf-8") as log,
-        contextlib.redirect_stdout(log),
-        contextlib.redirect_stderr(log),
-    ):
-        return what(folder, run)
+    try:
+        with (
+            open(folder / "log.txt", "a", encoding="utf-8") as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+        ):
+            return what(folder, run)
+    except Exception as error:
+        # Now: the pool raises it only when what runs beside has ended, which may take an hour.
+        print(f"\n{folder}: failed; those running beside it end first: {error}", file=sys.stderr)
+        raise
 
 
 def _pretrained(folder: Path, run: Run) -> None:

@@ -74,6 +74,20 @@ def test_several_runs_at_a_time_give_the_same_and_keep_what_they_say(run, tmp_pa
         assert "epoch 1 of 1" in (tmp_path / "together" / name / "log.txt").read_text()
 
 
+def test_a_run_that_fails_beside_others_is_told_with_its_folder(run, tmp_path, capfd):
+    asked = told("--out", str(tmp_path), "--seeds", "1")
+    table(["a"], run, asked)
+
+    def other(row, seed):
+        return series.Run(replace(run(row, seed).config, encoder_rate=0.0))
+
+    asked.jobs = 2
+    with pytest.raises(InputError, match="encoder_rate was 1.0, is 0.0"):
+        table(["a", "b"], other, asked)
+    said = capfd.readouterr().err
+    assert f"{tmp_path / 'a_1'}: failed" in said and f"{tmp_path / 'b_1'}: failed" not in said
+
+
 def test_what_runs_begin_with_is_trained_first_and_once(run, tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(series, "pretrain", lambda config, folder: done.append((config, folder)))
