@@ -30,7 +30,7 @@ def ladder(results: Path) -> str:
     """VG4D's Table IV on MSR-Action3D, by both protocols. results: the folder of the figures."""
     result = _read(results, "msr_action3d_im_pstnet")
     seeds = result["beside"]["msr_action3d_ladder"]["seeds"]
-    return _by_protocol("step", _LADDER, result["figures"], len(seeds))
+    return _by_protocol("step", _LADDER, {"": result["figures"]}, len(seeds))
 
 
 def msr_action3d(results: Path) -> str:
@@ -72,23 +72,32 @@ def data_efficiency(results: Path) -> str:
 
 
 def ablation(results: Path) -> str:
-    """CrossVideo without each of its parts: what fine-tuning makes of its encoders."""
-    result = _read(results, "crossvideo_ablation")
-    return _by_protocol("learnt before, by", _ABLATION, result["figures"], len(result["seeds"]))
+    """CrossVideo without each of its parts: what its encoders are worth, fine-tuned and frozen."""
+    tuned, frozen = (_read(results, f"crossvideo_ablation{end}") for end in ("", "_probe"))
+    columns = {"fine-tuned, ": tuned["figures"], "frozen, ": frozen["figures"]}
+    return _by_protocol("learnt before, by", _ABLATION, columns, len(tuned["seeds"]))
 
 
 def _by_protocol(
-    head: str, texts: Mapping[str, str], figures: Mapping[str, float], seeds: int
+    head: str, texts: Mapping[str, str], columns: Mapping[str, Mapping[str, float]], seeds: int
 ) -> str:
-    """Video accuracies of a table of `training/series.py`. texts: of its rows, by their names."""
+    """Video accuracies of tables of `training/series.py`. texts: of their rows, by their names.
+
+    columns: each table's figures, by what its two columns' heads begin with. A row that a table
+    does not have is left empty there.
+    """
+    heads = [f"{begin}{end}" for begin in columns for end in ("every window", "segments")]
     rows = [
-        f"| {head} ({seeds} seed{'s' * (seeds > 1)}) | every window | segments |",
-        "| --- | --- | --- |",
+        f"| {head} ({seeds} seed{'s' * (seeds > 1)}) | {' | '.join(heads)} |",
+        "| --- |" + " --- |" * len(heads),
     ]
-    rows += [
-        f"| {text} | {_spread(figures, name)} | {_spread(figures, f'{name}_segments')} |"
-        for name, text in texts.items()
-    ]
+    for name, text in texts.items():
+        cells = [
+            _spread(figures, name + end) if name in figures else ""
+            for figures in columns.values()
+            for end in ("", "_segments")
+        ]
+        rows.append(f"| {text} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

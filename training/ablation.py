@@ -49,8 +49,9 @@ def main() -> int:
     """The command line."""
     parser = series.parser(__doc__.splitlines()[0] if __doc__ else "", "out/ablation")
     rows = (data_efficiency.SCRATCH, *ROWS)
-    parser.add_argument("--rows", nargs="+", choices=rows, default=list(rows), metavar="ROW",
-                        help=f"which rows: {', '.join(rows)} (default: all)")  # fmt: skip
+    parser.add_argument("--rows", nargs="+", choices=rows, metavar="ROW",
+                        help=f"which rows: {', '.join(rows)} (default: all; of encoders that stay "
+                        "as they are, those that have learnt before)")  # fmt: skip
     parser.add_argument("--percent", type=int, choices=data_efficiency.CLIPS_PER_VIDEO, default=20,
                         help="of the training videos that are labelled (default: 20)")  # fmt: skip
     parser.add_argument("--set-pretraining", action="append", default=[], metavar="NAME=VALUE",
@@ -74,7 +75,8 @@ def main() -> int:
         weights = folder / f"{before.name}_points.safetensors"
         return series.Run(tuning, weights, before)
 
-    tuned = data_efficiency.recipe(arguments.rows[0], arguments.percent, 0, told)
+    tuned = data_efficiency.recipe("crossvideo", arguments.percent, 0, told)
+    chosen = arguments.rows or (rows if tuned.encoder_rate else list(ROWS))
     kept = "" if tuned.encoder_rate else " (pre-trained encoders as they were)"
     protocol = (
         f"{_RECIPE}, {shown.epochs} epochs on all training videos without labels "
@@ -83,7 +85,7 @@ def main() -> int:
         f"{tuned.preprocess.points} points"
     )
     name = "crossvideo_ablation" if tuned.encoder_rate else "crossvideo_ablation_probe"
-    series.tell(arguments.rows, run, name, shown.data, protocol, arguments)
+    series.tell(chosen, run, name, shown.data, protocol, arguments)
     return 0
 
 

@@ -241,6 +241,9 @@ def test_the_ablation_has_the_share_and_the_pretrainings_that_are_asked_for(tabl
     assert runs["no_cross", 1].pretraining.seed == 5 and "of them, 512 points" in protocol
     _, runs, _ = tables(ablation, *asked, "--pretrainings", "elsewhere")
     assert runs["no_cross", 1].init.parts[:2] == ("elsewhere", "no_cross_1_pretraining")
+    _, runs, _ = tables(ablation)
+    _, probed, _ = tables(ablation, "--set", "encoder_rate=0")
+    assert runs.keys() - probed.keys() == {("scratch", 0)}  # it has nothing to leave as it is
 
 
 def test_each_seed_may_begin_with_a_pretraining_of_its_own(tables, tmp_path, capsys):
