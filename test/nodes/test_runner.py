@@ -135,7 +135,7 @@ def test_the_successor_of_a_killed_node_answers(make_bench, model):
             except AssertionError as error:  # who knew whom, and what it said
                 matched = bench.points.get_subscription_count()
                 process.kill()
-                rest, _ = process.communicate()
+                rest = process.stdout.read()
                 pytest.fail(f"the {which}: {error}; {matched} subscribers to /points\n{rest}")
         finally:
             process.kill()  # and no farewell
