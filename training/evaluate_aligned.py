@@ -38,7 +38,7 @@ from training.data import open_videos, split
 from training.datasets.labelled_video import NO_LABEL
 from training.datasets.prepared import PreparedVideos, Video
 from training.distributed import device_of
-from training.seen import groups_seen
+from training.seen import refuse_measured
 from training.source_scores import Logits, source_logits
 
 
@@ -100,12 +100,7 @@ def known_videos(
     chosen = [one for one in split(videos, config.data)[part] if one.label in numbers]
     if not chosen:
         raise InputError(f"--split {part}: no videos with a label")
-    seen = groups_seen(aligned.card.trained_on, config.data, chosen)
-    if part != "train" and seen:
-        raise InputError(
-            f"--split {part}: {aligned.card.name} was trained on {', '.join(sorted(seen)[:5])}; "
-            "what it says of them is no figure"
-        )
+    refuse_measured(aligned.card.name, aligned.card.trained_on, config.data, part, chosen)
     return chosen, np.array([numbers[one.label] for one in chosen], np.int64)
 
 

@@ -20,7 +20,7 @@ from training.config import DataConfig
 from training.data import split
 from training.datasets.labelled_video import NO_LABEL
 from training.datasets.prepared import PreparedVideos, Video
-from training.seen import groups_seen
+from training.seen import refuse_measured
 
 PROTOCOLS = ("windows", "segments")
 """The first is the field's, and what a robot's sliding window sees."""
@@ -197,12 +197,7 @@ def choose(
     if not chosen:
         why = "data.holdout names none" if part == "holdout" else "the data set has none there"
         raise InputError(f"--split {part}: no videos; {why}")
-    seen = groups_seen(card.trained_on, config, chosen)
-    if part != "train" and seen:
-        raise InputError(
-            f"--split {part}: {card.name} was trained on {', '.join(sorted(seen)[:5])}; "
-            "what it says of them is no figure"
-        )
+    refuse_measured(card.name, card.trained_on, config, part, chosen)
     return chosen
 
 

@@ -27,6 +27,22 @@ def refuse_seen(init: Path, config: DataConfig, holdout: Sequence[Video]) -> Non
         )
 
 
+def refuse_measured(
+    name: str, trained_on: Mapping[str, Any], config: DataConfig, part: str, chosen: Sequence[Video]
+) -> None:
+    """Raises InputError if a model that is to be measured on a part has learnt from it.
+
+    name, trained_on: as its card has them. chosen: the part's videos; of "train" anything may be
+    asked.
+    """
+    seen = groups_seen(trained_on, config, chosen)
+    if part != "train" and seen:
+        raise InputError(
+            f"--split {part}: {name} was trained on {', '.join(sorted(seen)[:5])}; "
+            "what it says of them is no figure"
+        )
+
+
 def groups_seen(
     trained_on: Mapping[str, Any], config: DataConfig, chosen: Sequence[Video]
 ) -> set[str]:
