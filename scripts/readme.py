@@ -286,6 +286,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": speed,
     "speed_gpu": speed_gpu,
     "figures": figures,
+    "holdout": partial(training_tables.holdout, ROOT / "results"),
     "ladder": partial(training_tables.ladder, ROOT / "results"),
     "launch_arguments": launch_arguments,
     "models": models,

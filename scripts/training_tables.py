@@ -24,6 +24,14 @@ _ABLATION = {
     "no_video": "without that of videos",
     "c2p": "C2P's: frames of two views, against all others",
 }
+_HOLDOUT = {
+    "scratch_20": "nothing: from scratch",
+    "whole_20": "CrossVideo on their videos",
+    "no_video_20": "the same without the contrast of videos",
+    "studio_20": "CrossVideo on the studio's people",
+    "studio_first_20": "on the studio's people, then on their videos",
+    "studio_first_no_video_20": "the same, the second without the contrast of videos",
+}
 
 
 def ladder(results: Path) -> str:
@@ -76,6 +84,12 @@ def ablation(results: Path) -> str:
     tuned, frozen = (_read(results, f"crossvideo_ablation{end}") for end in ("", "_probe"))
     columns = {"fine-tuned, ": tuned["figures"], "frozen, ": frozen["figures"]}
     return _by_protocol("learnt before, by", _ABLATION, columns, len(tuned["seeds"]))
+
+
+def holdout(results: Path) -> str:
+    """What a fine-tuning on 20 % of the labels begins with best, on subjects held out."""
+    result = _read(results, "crossvideo_holdout")
+    return _by_protocol("learnt before", _HOLDOUT, {"": result["figures"]}, len(result["seeds"]))
 
 
 def _by_protocol(
