@@ -20,7 +20,7 @@ def refuse_seen(init: Path, config: DataConfig, holdout: Sequence[Video]) -> Non
     init: as `xclip_weights.history` takes it. Labels or not, what is measured on those videos
     would be no figure.
     """
-    if seen := groups_seen(history(init), config, holdout):
+    if seen := _groups_seen(history(init), config, holdout):
         raise InputError(
             f"{init}: it was trained on {', '.join(sorted(seen)[:5])}, which data.holdout keeps "
             "for judging: hold out others, or none"
@@ -35,7 +35,7 @@ def refuse_measured(
     name, trained_on: as its card has them. chosen: the part's videos; of "train" anything may be
     asked.
     """
-    seen = groups_seen(trained_on, config, chosen)
+    seen = _groups_seen(trained_on, config, chosen)
     if part != "train" and seen:
         raise InputError(
             f"--split {part}: {name} was trained on {', '.join(sorted(seen)[:5])}; "
@@ -43,7 +43,7 @@ def refuse_measured(
         )
 
 
-def groups_seen(
+def _groups_seen(
     trained_on: Mapping[str, Any], config: DataConfig, chosen: Sequence[Video]
 ) -> set[str]:
     """The groups of which a model, or what it began with, has seen some of the chosen videos.

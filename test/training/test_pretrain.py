@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -503,7 +502,12 @@ def test_sizes_of_the_classifier_may_differ(root, trained, tmp_path):
     assert not set(loaded.kept) & set(loaded.taken)
 
 
-RECIPES = tuple(sorted(path.stem for path in Path("config/training").glob("crossvideo_*.yaml")))
+RECIPES = (
+    "crossvideo_hoi4d",
+    "crossvideo_msr_action3d",
+    "crossvideo_studio",
+    "crossvideo_studio_first",
+)
 
 
 @pytest.mark.parametrize("name", RECIPES)
