@@ -2,15 +2,16 @@
 
 Pre-trains config/training/crossvideo_msr_action3d.yaml whole, and without the contrast across
 modalities, within one, of frames, of videos; then fine-tunes on 20 % of the training videos (or
---percent) from each, and from scratch. What is trained already is not trained again. --set and
---set-pretraining replace values of the fine-tuning's and of the pre-training's recipe; with --set
-encoder_rate=0 what was pre-trained stays as it is, and a classifier alone is learnt: into another
---out, with --pretrainings where they are already.
+--percent) from each, and from scratch. What is trained already is not trained again. --recipe and
+--pretraining-recipe name others, of any data set whose clips have an action; --set and
+--set-pretraining replace values of them. With --set encoder_rate=0 what was pre-trained stays as
+it is, and a classifier alone is learnt: into another --out, with --pretrainings where they are.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -34,10 +35,12 @@ ROWS: dict[str, tuple[str, ...]] = {
 which is C2P's contrast without its teacher and its partial views."""
 
 
-def pretraining(row: str, seed: int, overrides: tuple[str, ...] = ()) -> PretrainConfig:
-    """A row's pre-training. Raises InputError on an override that does not fit."""
+def pretraining(
+    row: str, seed: int, overrides: tuple[str, ...] = (), path: str = _RECIPE
+) -> PretrainConfig:
+    """A row's pre-training. path: of the recipe that it changes. Raises InputError as it says."""
     told = (f"name={row}_{seed}", f"seed={seed}", "data.holdout=[]", *ROWS[row])
-    return load_yaml(PretrainConfig, _RECIPE, told + overrides)
+    return load_yaml(PretrainConfig, path, told + overrides)
 
 
 def _whose(seed: int | None) -> str:
@@ -54,6 +57,10 @@ def main() -> int:
                         "as they are, those that have learnt before)")  # fmt: skip
     parser.add_argument("--percent", type=int, choices=data_efficiency.CLIPS_PER_VIDEO, default=20,
                         help="of the training videos that are labelled (default: 20)")  # fmt: skip
+    parser.add_argument("--recipe", default=data_efficiency.RECIPE, metavar="FILE",
+                        help="of the fine-tuning (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--pretraining-recipe", default=_RECIPE, metavar="FILE",
+                        help="of the pre-training (default: %(default)s)")  # fmt: skip
     parser.add_argument("--set-pretraining", action="append", default=[], metavar="NAME=VALUE",
                         help="replace a value of the pre-training's recipe")  # fmt: skip
     parser.add_argument("--pretraining-seed", type=whole, metavar="SEED",
@@ -62,30 +69,36 @@ def main() -> int:
     parser.add_argument("--pretrainings", type=Path, metavar="FOLDER",
                         help="where the pre-trainings lie, or go (default: --out)")  # fmt: skip
     arguments = parser.parse_args()
-    told, told_before = tuple(arguments.overrides), tuple(arguments.set_pretraining)
-    shown = pretraining("crossvideo", 0, told_before)
+    told_before = tuple(arguments.set_pretraining)
+    learns = partial(pretraining, overrides=told_before, path=arguments.pretraining_recipe)
+    tunes = partial(
+        data_efficiency.recipe,
+        percent=arguments.percent,
+        overrides=tuple(arguments.overrides),
+        path=arguments.recipe,
+    )
 
     def run(row: str, seed: int) -> series.Run:
-        tuning = data_efficiency.recipe(row, arguments.percent, seed, told)
+        tuning = tunes(row, seed=seed)
         if row == data_efficiency.SCRATCH:
             return series.Run(tuning)
         one_for_all = arguments.pretraining_seed
-        before = pretraining(row, seed if one_for_all is None else one_for_all, told_before)
+        before = learns(row, seed if one_for_all is None else one_for_all)
         folder = (arguments.pretrainings or arguments.out) / f"{before.name}_pretraining"
         weights = folder / f"{before.name}_points.safetensors"
         return series.Run(tuning, weights, before)
 
-    tuned = data_efficiency.recipe("crossvideo", arguments.percent, 0, told)
+    learnt, tuned = learns("crossvideo", 0), tunes("crossvideo", seed=0)
     chosen = arguments.rows or (rows if tuned.encoder_rate else list(ROWS))
     kept = "" if tuned.encoder_rate else " (pre-trained encoders as they were)"
     protocol = (
-        f"{_RECIPE}, {shown.epochs} epochs on all training videos without labels "
-        f"({_whose(arguments.pretraining_seed)}), then fine-tuned "
+        f"{arguments.pretraining_recipe}, {learnt.epochs} epochs on all training videos without "
+        f"labels ({_whose(arguments.pretraining_seed)}), then {arguments.recipe}, fine-tuned "
         f"for {tuned.epochs} epochs on {arguments.percent} % of them{kept}, "
         f"{tuned.preprocess.points} points"
     )
     name = "crossvideo_ablation" if tuned.encoder_rate else "crossvideo_ablation_probe"
-    series.tell(chosen, run, name, shown.data, protocol, arguments)
+    series.tell(chosen, run, name, tuned.data, protocol, arguments)
     return 0
 
 

@@ -18,17 +18,22 @@ from fourd_perception.parameters import load_yaml
 from training import series
 from training.config import FinetuneConfig
 
-_RECIPE = "config/training/msr_action3d_pptr.yaml"
-CLIPS_PER_VIDEO = {10: 4, 20: 2, 40: 1, 80: 1}
+RECIPE = "config/training/msr_action3d_pptr.yaml"
+CLIPS_PER_VIDEO = {4: 8, 10: 4, 20: 2, 40: 1, 80: 1}
 """By percent of the videos: few are seen more often in an epoch, so that there are steps enough."""
+_SHARES = (10, 20, 40, 80)
+"""The paper's."""
 SCRATCH = "scratch"
 _SEED = "{seed}"
 
 
 def recipe(
-    beginning: str, percent: int, seed: int, overrides: tuple[str, ...] = ()
+    beginning: str, percent: int, seed: int, overrides: tuple[str, ...] = (), path: str = RECIPE
 ) -> FinetuneConfig:
-    """One fine-tuning; the seed is that of the share, too. Raises InputError on a bad override."""
+    """One fine-tuning; the seed is that of the share, too. path: of the recipe that it changes.
+
+    Raises InputError on a bad override, and on a recipe that learns no action of a clip.
+    """
     values = {
         "name": f"{beginning}_{percent}_{seed}", "seed": str(seed),
         "data.train_share": str(percent / 100), "data.share_seed": str(seed),
@@ -36,7 +41,10 @@ def recipe(
         "preprocess.points": "512", "epochs": "60",
     }  # fmt: skip
     told = tuple(f"{key}={value}" for key, value in values.items())
-    return load_yaml(FinetuneConfig, _RECIPE, told + overrides)
+    config = load_yaml(FinetuneConfig, path, told + overrides)
+    if config.task != "action_recognition":
+        raise InputError(f"{path}: task {config.task}; what is compared is action_recognition")
+    return config
 
 
 def named(text: str, seeds: Sequence[int] = (0,)) -> tuple[str, str]:
@@ -62,7 +70,7 @@ def main() -> int:
                         "rows are called: crossvideo=out/train/...; {seed} in it stands for the "
                         "seed, where each has a pre-training of its own")  # fmt: skip
     parser.add_argument("--shares", nargs="+", type=int, choices=CLIPS_PER_VIDEO,
-                        default=list(CLIPS_PER_VIDEO), metavar="PERCENT",
+                        default=_SHARES, metavar="PERCENT",
                         help="of the training videos (default: 10 20 40 80)")  # fmt: skip
     arguments = parser.parse_args()
     overrides = tuple(arguments.overrides)
@@ -78,7 +86,7 @@ def main() -> int:
         return series.Run(recipe(beginning, percent, seed, overrides), init)
 
     protocol = (
-        f"{_RECIPE} with {shown.preprocess.points} points and {shown.epochs} epochs on a share of "
+        f"{RECIPE} with {shown.preprocess.points} points and {shown.epochs} epochs on a share of "
         "the training videos, of each action alike, another for each seed; from scratch, or begun "
         f"with {' and '.join(arguments.init)}"
     )

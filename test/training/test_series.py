@@ -196,6 +196,9 @@ def test_data_efficiency_differs_in_the_beginning_alone(beginning, percent):
     build_model(made, 20)
 
 
+STUDIO = ("config/training/studio_pptr.yaml", "config/training/crossvideo_studio.yaml")
+
+
 def test_every_row_of_the_ablation_can_be_trained():
     terms = {}
     for row in ablation.ROWS:
@@ -210,6 +213,23 @@ def test_every_row_of_the_ablation_can_be_trained():
     assert terms["crossvideo"] == (True,) * 4
     assert terms["c2p"] == (False, True, True, False)
     assert all(sum(kept) == 3 for row, kept in terms.items() if row.startswith("no_"))
+
+
+def test_the_ablation_takes_other_recipes_whose_clips_have_an_action(tables, capsys):
+    finetuning, pretraining = STUDIO
+    asked = ("--recipe", finetuning, "--pretraining-recipe", pretraining, "--percent", "4")
+    code, runs, protocol = tables(ablation, *asked)
+    assert code == 0
+    assert f"{pretraining}, 40 epochs" in protocol and f"{finetuning}, fine-tuned" in protocol
+    for (row, _), run in runs.items():
+        assert run.config.data.dataset == "studio" and run.config.data.train_share == 0.04
+        if row != "scratch":
+            assert run.pretraining.data.dataset == "studio"
+            assert run.pretraining.data.prepared == run.config.data.prepared
+            _, sizes = build_pretraining(run.pretraining)
+            assert build_model(run.config, 14)[1] == sizes["points"]
+    code, _, _ = tables(ablation, "--recipe", "config/training/studio_actions.yaml")
+    assert code == 2 and "studio_actions.yaml: task action_segment" in capsys.readouterr().err
 
 
 @pytest.fixture
