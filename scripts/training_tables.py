@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def ladder(results: Path) -> str:
     """VG4D's Table IV on MSR-Action3D, by both protocols. results: the folder of the figures."""
     result = _read(results, "msr_action3d_im_pstnet")
     seeds = result["beside"]["msr_action3d_ladder"]["seeds"]
-    return _by_protocol("step", _LADDER, {"": result["figures"]}, len(seeds))
+    return _by_protocol(f"step ({_count(seeds)})", _LADDER, {"": result["figures"]})
 
 
 def msr_action3d(results: Path) -> str:
@@ -60,40 +60,51 @@ def msr_action3d(results: Path) -> str:
 def data_efficiency(results: Path) -> str:
     """CrossVideo's Table V on MSR-Action3D: each share of the labels, from each beginning."""
     result = _read(results, "crossvideo_data_efficiency")
-    found = result["figures"]
-    columns: dict[str, list[int]] = {}
-    for name in found:
-        beginning, _, share = name.rpartition("_")
-        if share.isdigit():
-            columns.setdefault(beginning, []).append(int(share))
+    first = result["figures"]
+    alone = _read(results, "crossvideo_data_efficiency_msr_alone")["figures"]
+    columns = (
+        ("scratch", first, "scratch"),
+        ("crossvideo, studio first", first, "crossvideo"),
+        ("crossvideo, MSR alone", alone, "crossvideo"),
+    )
+    heads = [f"{head}{end}" for end in ("", ", segments") for head, _, _ in columns]
     rows = [
-        f"| labelled videos ({len(result['seeds'])} seeds) | {' | '.join(columns)} "
-        f"| {' | '.join(f'{name}, segments' for name in columns)} |",
-        f"| --- |{' --- |' * 2 * len(columns)}",
+        f"| labelled videos ({len(result['seeds'])} seeds) | {' | '.join(heads)} |",
+        f"| --- |{' --- |' * len(heads)}",
     ]
-    for share in sorted({share for shares in columns.values() for share in shares}):
+    shares = (name.removeprefix("scratch_") for name in first if name.startswith("scratch_"))
+    for share in filter(str.isdigit, shares):
         cells = [
-            _spread(found, f"{name}_{share}{end}") for end in ("", "_segments") for name in columns
+            _spread(figures, f"{beginning}_{share}{end}")
+            for end in ("", "_segments")
+            for _, figures, beginning in columns
         ]
         rows.append(f"| {share} % | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
 def ablation(results: Path) -> str:
-    """CrossVideo without each of its parts: what its encoders are worth, fine-tuned and frozen."""
-    tuned, frozen = (_read(results, f"crossvideo_ablation{end}") for end in ("", "_probe"))
-    columns = {"fine-tuned, ": tuned["figures"], "frozen, ": frozen["figures"]}
-    return _by_protocol("learnt before, by", _ABLATION, columns, len(tuned["seeds"]))
+    """CrossVideo without each of its parts: what its encoders are worth, frozen and fine-tuned."""
+    tables = {
+        "the studio, frozen": _read(results, "crossvideo_ablation"),
+        "MSR, frozen": _read(results, "crossvideo_ablation_msr_action3d_probe"),
+        "MSR, fine-tuned": _read(results, "crossvideo_ablation_msr_action3d"),
+    }
+    columns = {
+        f"{head} ({_count(table['seeds'])}): ": table["figures"] for head, table in tables.items()
+    }
+    return _by_protocol("learnt before, by", _ABLATION, columns)
 
 
 def holdout(results: Path) -> str:
     """What a fine-tuning on 20 % of the labels begins with best, on subjects held out."""
     result = _read(results, "crossvideo_holdout")
-    return _by_protocol("learnt before", _HOLDOUT, {"": result["figures"]}, len(result["seeds"]))
+    head = f"learnt before ({_count(result['seeds'])})"
+    return _by_protocol(head, _HOLDOUT, {"": result["figures"]})
 
 
 def _by_protocol(
-    head: str, texts: Mapping[str, str], columns: Mapping[str, Mapping[str, float]], seeds: int
+    head: str, texts: Mapping[str, str], columns: Mapping[str, Mapping[str, float]]
 ) -> str:
     """Video accuracies of tables of `training/series.py`. texts: of their rows, by their names.
 
@@ -102,7 +113,7 @@ def _by_protocol(
     """
     heads = [f"{begin}{end}" for begin in columns for end in ("every window", "segments")]
     rows = [
-        f"| {head} ({seeds} seed{'s' * (seeds > 1)}) | {' | '.join(heads)} |",
+        f"| {head} | {' | '.join(heads)} |",
         "| --- |" + " --- |" * len(heads),
     ]
     for name, text in texts.items():
@@ -118,6 +129,10 @@ def _by_protocol(
 def _read(results: Path, stem: str) -> dict[str, Any]:
     result: dict[str, Any] = json.loads((results / f"{stem}.json").read_text(encoding="utf-8"))
     return result
+
+
+def _count(seeds: Sequence[int]) -> str:
+    return f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
 
 
 def _spread(figures: Mapping[str, float], name: str) -> str:
