@@ -157,8 +157,15 @@ class _Earlier:
 
 
 def _all_measured(runs: Sequence[Run], arguments: argparse.Namespace) -> list[dict[str, float]]:
-    """Each run's accuracies. What they begin with comes first: several may begin with the same."""
+    """Each run's accuracies. What they begin with comes first: several may begin with the same.
+
+    Before all, the prepared videos: of several processes that would make them all but one stop.
+    """
     shared = {run.init: run for run in runs if run.init is not None and run.pretraining is not None}
+    data = [run.config.data for run in runs]  # then the pre-trainings', which may want images, too
+    data += [run.pretraining.data for run in runs if run.pretraining is not None]
+    for one in {each.prepared: each for each in data}.values():
+        open_videos(one)
     _all_done(_pretrained, [(path.parent, one) for path, one in shared.items()], arguments.jobs)
     measure = partial(_measured, part=arguments.split)
     return _all_done(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from test_finetune import config, root  # noqa: F401
@@ -74,6 +76,22 @@ def test_several_runs_at_a_time_give_the_same_and_keep_what_they_say(run, tmp_pa
         assert "epoch 1 of 1" in (tmp_path / "together" / name / "log.txt").read_text()
 
 
+def test_videos_are_prepared_once_before_several_runs_begin(run, tmp_path, monkeypatch):
+    there = run("a", 0).config.data
+    prepared = tmp_path / "prepared"  # which only this process can make: there is no release
+
+    def made(data):
+        shutil.copytree(there.prepared, data.prepared)
+
+    def elsewhere(row, seed):
+        one = run(row, seed).config
+        return series.Run(replace(one, data=replace(there, prepared=str(prepared))))
+
+    monkeypatch.setattr(series, "open_videos", made)
+    asked = told("--out", str(tmp_path / "out"), "--jobs", "2")
+    assert table(["a", "b"], elsewhere, asked).keys() >= {"a", "b"}
+
+
 def test_a_run_that_fails_beside_others_is_told_with_its_folder(run, tmp_path, capfd):
     asked = told("--out", str(tmp_path), "--seeds", "1")
     table(["a"], run, asked)
@@ -93,7 +111,8 @@ def test_what_runs_begin_with_is_trained_first_and_once(run, tmp_path, monkeypat
     monkeypatch.setattr(series, "pretrain", lambda config, folder: done.append((config, folder)))
     monkeypatch.setattr(series, "finetune", lambda config, folder, init: done.append(init))
     monkeypatch.setattr(series, "video_accuracies", lambda *_: {"windows": 50.0, "segments": 40.0})
-    weights, before = tmp_path / "before" / "weights.safetensors", object()
+    weights = tmp_path / "before" / "weights.safetensors"
+    before = SimpleNamespace(data=run("a", 0).config.data)
 
     def begun(row, seed):
         return series.Run(run(row, seed).config, weights, before)
