@@ -215,9 +215,6 @@ def test_data_efficiency_differs_in_the_beginning_alone(beginning, percent):
     build_model(made, 20)
 
 
-STUDIO = ("config/training/studio_pptr.yaml", "config/training/crossvideo_studio.yaml")
-
-
 def test_every_row_of_the_ablation_can_be_trained():
     terms = {}
     for row in ablation.ROWS:
@@ -235,7 +232,8 @@ def test_every_row_of_the_ablation_can_be_trained():
 
 
 def test_the_ablation_takes_other_recipes_whose_clips_have_an_action(tables, capsys):
-    finetuning, pretraining = STUDIO
+    finetuning = "config/training/studio_pptr.yaml"
+    pretraining = "config/training/crossvideo_studio.yaml"
     asked = ("--recipe", finetuning, "--pretraining-recipe", pretraining, "--percent", "4")
     code, runs, protocol = tables(ablation, *asked)
     assert code == 0
