@@ -14,7 +14,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fourd_perception.errors import InputError, command
-from fourd_perception.parameters import load_yaml
 from training import series
 from training.config import FinetuneConfig
 
@@ -41,10 +40,7 @@ def recipe(
         "preprocess.points": "512", "epochs": "60",
     }  # fmt: skip
     told = tuple(f"{key}={value}" for key, value in values.items())
-    config = load_yaml(FinetuneConfig, path, told + overrides)
-    if config.task != "action_recognition":
-        raise InputError(f"{path}: task {config.task}; what is compared is action_recognition")
-    return config
+    return series.recipe(path, told + overrides)
 
 
 def named(text: str, seeds: Sequence[int] = (0,)) -> tuple[str, str]:

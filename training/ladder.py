@@ -15,7 +15,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fourd_perception.errors import command
-from fourd_perception.parameters import load_yaml
 from training import series
 from training.config import FinetuneConfig
 
@@ -57,7 +56,7 @@ def recipe(name: str, seed: int, overrides: tuple[str, ...] = ()) -> FinetuneCon
         "preprocess.points": "512", "epochs": "60", **step.changes,
     }  # fmt: skip
     told = tuple(f"{key}={value}" for key, value in values.items())
-    return load_yaml(FinetuneConfig, _RECIPE, told + overrides)
+    return series.recipe(_RECIPE, told + overrides)
 
 
 @command

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from benchmarks.results_file import write_result
 from fourd_perception import checkpoint
 from fourd_perception.errors import InputError
+from fourd_perception.parameters import load_yaml
 from fourd_perception.tools.arguments import counting, whole
 from fourd_perception.worker_process import end_with_parent
 from training.config import DataConfig, FinetuneConfig
@@ -48,6 +49,17 @@ class Run:
     config: FinetuneConfig
     init: Path | None = None
     pretraining: PretrainConfig | None = None
+
+
+def recipe(path: str, overrides: tuple[str, ...]) -> FinetuneConfig:
+    """A recipe with some of its values replaced.
+
+    Raises InputError on a bad override, and on one that learns no action of a clip.
+    """
+    config = load_yaml(FinetuneConfig, path, overrides)
+    if config.task != "action_recognition":
+        raise InputError(f"{path}: task {config.task}; what is compared is action_recognition")
+    return config
 
 
 def parser(description: str, folder: str) -> argparse.ArgumentParser:

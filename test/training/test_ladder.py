@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from fourd_perception.errors import InputError
 from training import ladder
 from training.finetune import build_model
 
@@ -36,3 +37,8 @@ def test_one_thing_changes_from_step_to_step():
     assert changed == [
         {"norm"}, {"random_frames"}, {"schedule"}, {"normalise_displacement"}, {"centre_feature"},
     ]  # fmt: skip
+
+
+def test_a_step_that_would_learn_something_else_is_refused():
+    with pytest.raises(InputError, match=r"msr_action3d.yaml: task action_segmentation; what is"):
+        ladder.recipe("im_pstnet", 0, ("task=action_segmentation",))
