@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +43,7 @@ class ProjectionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossBatch(Batch):
-    """Clips of points in two views, and their images.
+    """Clips of points in two views, and their images where these are contrasted with them.
 
     clips: (B, L, N, 3) float32, the first view; second: (B, L2, N, 3), the second.
     images: (B, L3, 3, H, W) float32. frames (B, L), second_frames (B, L2), image_frames (B, L3):
@@ -52,12 +52,14 @@ class CrossBatch(Batch):
     """
 
     second: Tensor
-    images: Tensor
     frames: Tensor
     second_frames: Tensor
-    image_frames: Tensor
+    images: Tensor | None = None
+    image_frames: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if (self.images is None) != (self.image_frames is None):
+            raise InputError("images and the numbers of their frames belong together")
         for name, stream, frames in self.streams:
             if stream.shape[:2] != frames.shape or len(stream) != len(self.clips):
                 raise InputError(
@@ -70,12 +72,14 @@ class CrossBatch(Batch):
 
     @property
     def streams(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
-        """Name, content and frame numbers of the two views and of the images."""
-        return (
+        """Name, content and frame numbers of the two views and of the images, if there are any."""
+        views = (
             ("first view", self.clips, self.frames),
             ("second view", self.second, self.second_frames),
-            ("images", self.images, self.image_frames),
         )
+        if self.images is None or self.image_frames is None:
+            return views
+        return (*views, ("images", self.images, self.image_frames))
 
     def name_of(self, number: int) -> str:
         """A clip's name, for messages."""
@@ -94,7 +98,8 @@ class CrossBatch(Batch):
                 f"{name} {frames[number, 0]} to {frames[number, -1]} ({frames.shape[1]})"
                 for name, _, frames in self.streams
             )
-            raise InputError(f"{where}: points and images have no frame in common: {spans}")
+            what = "the two views" if self.images is None else "points and images"
+            raise InputError(f"{where}: {what} have no frame in common: {spans}")
         for name, points in (("first view", self.clips), ("second view", self.second)):
             bad = int((~torch.isfinite(points[number])).any(-1).sum())
             if bad:
@@ -124,13 +129,15 @@ class ProjectionHead(nn.Module):
 class CrossVideo(nn.Module):
     """One encoder of points for both views, one of images, and a projection head for each.
 
+    Where points are not contrasted with images, there need be no encoder of them.
+
     The point encoder is what is wanted; the rest is discarded after the pre-training.
     """
 
     def __init__(
         self,
         points: VideoModel,
-        images: nn.Module,
+        images: nn.Module | None,
         config: CrossVideoConfig,
         projection: ProjectionConfig | None = None,
         clips_at_once: int = 0,
@@ -140,12 +147,15 @@ class CrossVideo(nn.Module):
         Both have `feature_channels`. clips_at_once: what an encoder is given in training; what it
         computed is forgotten and computed again for the gradients, so that memory does not grow
         with the batch; 0: all, once. Raises InputError if an encoder normalises over its batch,
-        which then has to be whole.
+        which then has to be whole; ValueError if there is no image encoder, and `cross` wants one.
         """
+        if images is None and config.cross:
+            raise ValueError("images: cross wants an encoder of them")
         super().__init__()
         projection = projection or ProjectionConfig()
         self.clips_at_once = clips_at_once
-        for kind, encoder in (("point", points), ("image", images)) if clips_at_once else ():
+        encoders = {"point": points} | ({} if images is None else {"image": images})
+        for kind, encoder in encoders.items() if clips_at_once else ():
             if any(isinstance(one, nn.BatchNorm1d) for one in encoder.modules()):
                 raise InputError(
                     f"clips_at_once: the {kind} encoder ({type(encoder).__name__}) normalises over "
@@ -153,12 +163,14 @@ class CrossVideo(nn.Module):
                 )
         self.config = config
         self.points, self.images = points, images
-        self.point_head, self.image_head = (
-            ProjectionHead(
-                channels, projection.hidden or channels, projection.channels, norm=projection.norm
-            )
-            for channels in (_width(points), _width(images))
-        )
+
+        def head(encoder: nn.Module) -> ProjectionHead:
+            width = _width(encoder)
+            inside = projection.hidden or width
+            return ProjectionHead(width, inside, projection.channels, norm=projection.norm)
+
+        self.point_head = head(points)
+        self.image_head = None if images is None else head(images)
 
     def forward(self, batch: CrossBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss (), with its gradient, and figures () to show: its terms, without.
@@ -167,43 +179,45 @@ class CrossVideo(nn.Module):
         encoder has temporal strides. Raises InputError if a feature is no number, points and images
         have too little time in common, or there are no negatives.
         """
-        (first, second, *image), gap = self._aligned(batch, with_images=self.config.cross)
-        terms = crossvideo_loss(first, second, image[0] if image else None, self.config)
+        (first, second, image), gap = self._aligned(batch, with_images=self.config.cross)
+        terms = crossvideo_loss(first, second, image, self.config)
         figures = {name: term.detach() for name, term in terms.kept.items()}
         return terms.total, figures | {"moment_gap": gap}
 
-    def project(self, batch: CrossBatch) -> tuple[Projected, Projected, Projected]:
-        """Of the first view, the second, and the images, aligned in time.
+    def project(self, batch: CrossBatch) -> tuple[Projected, Projected, Projected | None]:
+        """Of the first view, the second, and the images if there are any, aligned in time.
 
         Frame t of all three is the same moment, or as near as temporal strides let it be; there are
         as many as the stream with the fewest has. A video is the maximum over all its projected
         frames, aligned or not (section III-D). Raises InputError as `forward`.
         """
-        first, second, image = self._aligned(batch, with_images=True)[0]
-        return first, second, image
+        return self._aligned(batch, with_images=self.images is not None)[0]
 
-    def _aligned(self, batch: CrossBatch, *, with_images: bool) -> tuple[list[Projected], Tensor]:
+    def _aligned(
+        self, batch: CrossBatch, *, with_images: bool
+    ) -> tuple[tuple[Projected, Projected, Projected | None], Tensor]:
         """As `project`, the images left out if they are not wanted; and the gap as `forward`."""
-        moments = (
-            self._anchor_frames(batch.frames),
-            self._anchor_frames(batch.second_frames),
-            batch.image_frames,
-        )
+        moments = [self._anchor_frames(batch.frames), self._anchor_frames(batch.second_frames)]
+        if batch.image_frames is not None:
+            moments.append(batch.image_frames)
         chosen, gap = paired_moments(moments, batch)
         features = [
             self._frames(self.points.encode, batch.clips),
             self._frames(self.points.encode, batch.second),
         ]
+        heads = [self.point_head, self.point_head]
         if with_images:
+            if self.images is None or self.image_head is None or batch.images is None:
+                raise ValueError("images: wanted are clips that have them, and an encoder of them")
             features.append(self._frames(self.images, batch.images))
-        self._check_features(batch, features)
-        heads = self.point_head, self.point_head, self.image_head
+            heads.append(self.image_head)
+        self._check_features(batch, heads, features)
         clips = torch.arange(len(batch.clips), device=gap.device)[:, None]
         projected = [head(one) for head, one in zip(heads, features)]
-        streams = [
+        first, second, *image = [
             Projected(frames[clips, at], frames.amax(1)) for frames, at in zip(projected, chosen)
         ]
-        return streams, gap
+        return (first, second, image[0] if image else None), gap
 
     def _frames(self, encode: Callable[[Tensor], Features], clips: Tensor) -> Tensor:
         """The clips' frame features (B, L', C), of as many clips at once as may be."""
@@ -220,26 +234,24 @@ class CrossVideo(nn.Module):
         """(B, L) frames of the clip that are encoded -> (B, L') that the features are of."""
         return frames[:, frame_times(self.points, frames.shape[1]).to(frames.device)]
 
-    def _check_features(self, batch: CrossBatch, features: list[Tensor]) -> None:
+    def _check_features(
+        self, batch: CrossBatch, heads: Sequence[ProjectionHead], features: Sequence[Tensor]
+    ) -> None:
         """features: (B, L', C) each, of both views and any images, before the heads' norms."""
-        first, _, *images = features
-        heads = [(self.point_head, first, "point")]
-        heads += [(self.image_head, one, "image") for one in images]
-        for head, given, kind in heads:
+        for head, given, kind in zip(heads, features, ("point", "point", "image")):
             if given.shape[-1] != head.channels:
                 raise InputError(
                     f"the {kind} encoder's frames have {given.shape[-1]} features, its projection "
                     f"head takes {head.channels}: take an encoder whose feature_channels are those "
                     "of its frames"
                 )
-        for image in images:
-            if image.shape[:2] != batch.images.shape[:2]:
+        for given, (_, images, _) in zip(features[2:], batch.streams[2:]):
+            if given.shape[:2] != images.shape[:2]:
                 raise InputError(
-                    f"the image encoder gives features of {tuple(image.shape[:2])} clips and "
-                    f"frames for images of {tuple(batch.images.shape[:2])}: it must keep every "
-                    "frame"
+                    f"the image encoder gives features of {tuple(given.shape[:2])} clips and "
+                    f"frames for images of {tuple(images.shape[:2])}: it must keep every frame"
                 )
-        if first.device.type != "cpu":
+        if features[0].device.type != "cpu":
             return  # a GPU would be waited for; the loss tells, too
         finite = torch.stack([torch.isfinite(one).flatten(1).all(1) for one in features]).all(0)
         if not finite.all():
@@ -274,15 +286,13 @@ def nearest_in_order(wanted: Tensor, moments: Tensor) -> Tensor:
     return (nearest - number).clamp(0, there - count).cummax(1).values + number
 
 
-def paired_moments(
-    moments: tuple[Tensor, Tensor, Tensor], batch: CrossBatch
-) -> tuple[list[Tensor], Tensor]:
-    """Which moments of the two views and the images belong together.
+def paired_moments(moments: Sequence[Tensor], batch: CrossBatch) -> tuple[list[Tensor], Tensor]:
+    """Which moments of the two views and any images belong together.
 
-    moments: (B, M) int64 each, as frame numbers of the clip, M of their own. Returns for each the
-    places (B, T) int64 of its partners, T the smallest M; and the mean (), over all pairs, of the
-    largest distance in them. Raises InputError where a distance is more frames than a feature
-    stands for: the clip's, shared out among M.
+    moments: of each stream, (B, M) int64, as frame numbers of the clip, M of their own. Returns for
+    each the places (B, T) int64 of its partners, T the smallest M; and the mean (), over all pairs,
+    of the largest distance in them. Raises InputError where a distance is more frames than a
+    feature stands for: the clip's, shared out among M.
     """
     fewest = min(moments, key=lambda one: one.shape[1])
     chosen = [nearest_in_order(fewest, one) for one in moments]

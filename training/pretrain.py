@@ -2,8 +2,9 @@
 
 CrossVideo: what two views of a point-cloud video and its image video have in common. The run lives
 in out/train/<name>, as those of finetune.py do. At its end there are <name>_points.safetensors,
-with which `finetune.py --init` begins, and <name>_images.safetensors. With --init the point encoder
-begins with the <name>_points.safetensors of another run, on other videos, say.
+with which `finetune.py --init` begins, and <name>_images.safetensors; with loss.cross=false, which
+wants no images, the points' alone. With --init the point encoder begins with the
+<name>_points.safetensors of another run, on other videos, say.
 """
 
 from __future__ import annotations
@@ -54,19 +55,20 @@ IMAGE_ARCHITECTURE = "image_video"
 
 
 def build_model(config: PretrainConfig) -> tuple[CrossVideo, dict[str, dict[str, Any]]]:
-    """The model with random weights, and the sizes of its encoders: of points, of images.
+    """The model with random weights, and the sizes of its encoders: `points`, and any `images`.
 
     Raises InputError if the point encoder cannot take clips or views of the configuration.
     """
     kind = models.architecture(config.architecture)
-    sizes = {
-        "points": to_mapping(load_yaml(kind.config, config.model)),
-        "images": to_mapping(load_yaml(ImageVideoConfig, config.image_model)),
-    }
+    sizes = {"points": to_mapping(load_yaml(kind.config, config.model))}
     torch.manual_seed(config.seed)
     points = models.build(config.architecture, sizes["points"], classes=1)  # which none will use
     check_views(points, config.clip.frames, config.preprocess.points, config.view)
-    images = ImageVideoEncoder(load_yaml(ImageVideoConfig, config.image_model))
+    images = None
+    if config.loss.cross:
+        of_images = load_yaml(ImageVideoConfig, config.image_model)
+        sizes["images"] = to_mapping(of_images)
+        images = ImageVideoEncoder(of_images)
     made = CrossVideo(points, images, config.loss, config.projection, config.clips_at_once)
     return made, sizes
 
@@ -172,8 +174,8 @@ def _pretrain(
     run.fit(batches, validate)
     if processes.is_main:
         measured = figures(run.result)
-        for branch, architecture in kinds.items():  # the points last: with them it is finished
-            card = _card(config, architecture, sizes[branch], parts, measured, init)
+        for branch in sorted(sizes):  # the points last: with them it is finished
+            card = _card(config, kinds[branch], sizes[branch], parts, measured, init)
             initial_weights.save(products[branch], getattr(run.result, branch), card)
             print(products[branch])
     return path
@@ -198,10 +200,10 @@ def begin_with(
 def check_videos(
     videos: PreparedVideos, parts: dict[str, list[Video]], config: PretrainConfig
 ) -> None:
-    """Raises InputError if there are too few videos, they have no images, or clips do not fit."""
+    """Raises InputError if there are too few videos, they lack images, or clips do not fit."""
     scoring.video_step(videos, config.clip)
     check_negatives(parts["train"], config)
-    for video in [part[0] for part in parts.values() if part]:
+    for video in [part[0] for part in parts.values() if part and config.loss.cross]:
         if videos.frame(video, 0).image is None:
             raise InputError(
                 f"{config.data.prepared}: {video.name} has no images: name another folder in "
@@ -241,6 +243,10 @@ def _card(
 def record(config: PretrainConfig, card: EncoderCard, path: str) -> None:
     """Write the figures of the videos held out, as the encoder's card has them."""
     held_out, trained_on = card.trained_on["holdout_videos"], card.trained_on
+    retrieval = (
+        "; holdout_retrieval: percent of the held-out clips of points whose own images are the "
+        "nearest of all, _points: the other way round; retrieval_chance: what a guess gets"
+    )
     write_result(
         path,
         name=config.name,
@@ -248,13 +254,12 @@ def record(config: PretrainConfig, card: EncoderCard, path: str) -> None:
         data=f"{config.data.dataset}, {held_out} clips that are held out: "
         + (", ".join(config.data.holdout) or "the protocol's"),
         protocol=f"CrossVideo, {card.architecture}, {config.epochs} epochs on "
-        f"{trained_on['videos']} clips without labels{_begun(trained_on)}; holdout_retrieval: "
-        "percent of the held-out clips of points whose own images are the nearest of all, _points: "
-        "the other way round; retrieval_chance: what a guess gets",
+        f"{trained_on['videos']} clips without labels{_begun(trained_on)}"
+        + (retrieval if config.loss.cross else ""),
         seeds=[config.seed],
         figures={
             **{name: round(value, 3) for name, value in trained_on["figures"].items()},
-            "retrieval_chance": round(100 / held_out, 3),
+            **({"retrieval_chance": round(100 / held_out, 3)} if config.loss.cross else {}),
         },
     )
 

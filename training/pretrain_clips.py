@@ -23,18 +23,24 @@ from training.views import View, view
 
 @dataclass(frozen=True)
 class CrossClip:
-    """A clip of L frames. first: (L, N, 3) float32, model units. images: (L, 3, S, S) float32."""
+    """A clip of L frames. first: (L, N, 3) float32, model units.
+
+    images: (L, 3, S, S) float32; None where nothing is contrasted with them.
+    """
 
     video: Video
     first: NDArray[np.float32]
     second: View
-    images: NDArray[np.float32]
+    images: NDArray[np.float32] | None
 
 
 def training_clip(
     videos: PreparedVideos, video: Video, config: PretrainConfig, random: np.random.Generator
 ) -> CrossClip:
-    """A clip of a video, cut and changed at random. Raises InputError where it has no images."""
+    """A clip of a video, cut and changed at random.
+
+    Raises InputError where points are contrasted with images, and it has none.
+    """
     if random.random() < config.sampling.window_share:
         step = scoring.video_step(videos, config.clip)
         speed = config.sampling.speed ** random.uniform(-1, 1)
@@ -71,28 +77,28 @@ def _cut(
     again = points
     if config.resample:
         again = cut_clip(videos, video, indices, config.preprocess, random).points
-    return CrossClip(
-        video,
-        augment(points, first, random),
-        view(again, config.view, random),
-        image_view(images_of(videos, video, indices), config.preprocess.image_size, images, random),
-    )
+    views = augment(points, first, random), view(again, config.view, random)
+    if not config.loss.cross:
+        return CrossClip(video, *views, None)
+    seen = images_of(videos, video, indices)
+    return CrossClip(video, *views, image_view(seen, config.preprocess.image_size, images, random))
 
 
 def joined(clips: Sequence[CrossClip]) -> CrossBatch:
-    """Clips as a batch. All frames of a clip are in its first view, and have an image."""
+    """Clips as a batch. All frames of a clip are in its first view, and have an image, or none."""
 
     def stacked(arrays: Sequence[NDArray]) -> Tensor:
         return torch.from_numpy(np.stack(arrays))
 
     every = torch.arange(len(clips[0].first)).expand(len(clips), -1)
+    images = [clip.images for clip in clips if clip.images is not None]
     return CrossBatch(
         clips=stacked([clip.first for clip in clips]),
         labels=torch.full((len(clips),), NO_LABEL),
         names=tuple(clip.video.name for clip in clips),
         second=stacked([clip.second.points for clip in clips]),
-        images=stacked([clip.images for clip in clips]),
+        images=stacked(images) if images else None,
         frames=every,
         second_frames=stacked([clip.second.frames for clip in clips]),
-        image_frames=every,
+        image_frames=every if images else None,
     )

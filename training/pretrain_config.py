@@ -16,7 +16,9 @@ from training.views import ViewConfig
 class PretrainConfig(RunConfig):
     """One run of training/pretrain.py."""
 
-    image_model: str = param(MISSING, "YAML file with the image encoder's sizes")
+    image_model: str = param(
+        MISSING, "YAML file with the image encoder's sizes; without loss.cross there is none: ''"
+    )
     epochs: int = param(100, "passes over the training videos; the paper does not say", at_least=1)
     batch_size: int = param(
         8, "clips in a batch, all of them each other's negatives", at_least=2
@@ -45,4 +47,8 @@ class PretrainConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_images("CrossVideo")
+        if not self.loss.cross:
+            return
+        self._check_images("the contrast of points with images (loss.cross)")
+        if not self.image_model:
+            raise ValueError("image_model: loss.cross wants an image encoder; name a file of sizes")

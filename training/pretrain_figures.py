@@ -41,12 +41,15 @@ class Means:
 
 @dataclass(frozen=True)
 class _Answers:
-    """Of V videos: the encoder's features (V, C), and what the heads make of them (V, C')."""
+    """Of V videos: the encoder's features (V, C), and what the heads make of them (V, C').
+
+    images: None where nothing is contrasted with them.
+    """
 
     features: Tensor
     first: Tensor
     second: Tensor
-    images: Tensor
+    images: Tensor | None
 
 
 def holdout_figures(
@@ -62,23 +65,27 @@ def holdout_figures(
     holdout_uniformity are of the projected space; holdout_rank is of the encoder's features, and so
     is holdout_knn, the percent whose label the nearest training videos tell (where there are
     labels). holdout_retrieval: percent of points that find their own images, and
-    holdout_retrieval_points: of images that find their own points; chance is 100 / V.
+    holdout_retrieval_points: of images that find their own points; chance is 100 / V. Without
+    images there are those of the points alone.
     """
     if len(holdout) < 2:
         return {}
     torch.set_float32_matmul_precision("highest")
     model.eval()
     seen = _answers(model, videos, holdout, config)
-    points = (seen.first + seen.second) / 2
     figures = {
         "holdout_alignment": monitors.alignment(seen.first, seen.second),
-        "holdout_alignment_images": monitors.alignment(points, seen.images),
         "holdout_uniformity": monitors.uniformity(seen.first),
-        "holdout_uniformity_images": monitors.uniformity(seen.images),
         "holdout_rank": monitors.effective_rank(seen.features),
-        "holdout_retrieval": monitors.top_1_retrieval(seen.first, seen.images),
-        "holdout_retrieval_points": monitors.top_1_retrieval(seen.images, seen.first),
     }
+    if seen.images is not None:
+        points = (seen.first + seen.second) / 2
+        figures |= {
+            "holdout_alignment_images": monitors.alignment(points, seen.images),
+            "holdout_uniformity_images": monitors.uniformity(seen.images),
+            "holdout_retrieval": monitors.top_1_retrieval(seen.first, seen.images),
+            "holdout_retrieval_points": monitors.top_1_retrieval(seen.images, seen.first),
+        }
     known = _spread([video for video in train if video.label != NO_LABEL], config.neighbours_among)
     asked = [number for number, video in enumerate(holdout) if video.label != NO_LABEL]
     if known and asked:
@@ -99,9 +106,10 @@ def _answers(
     found: list[tuple[Tensor, ...]] = []
     for part in _parts(chosen, config.batch_size):
         batch = joined([held_out_clip(videos, video, config) for video in part]).to(_device(model))
-        features = model.points.encode(batch.clips).video
-        found.append((features, *(one.video for one in model.project(batch))))
-    return _Answers(*(torch.cat(one).cpu() for one in zip(*found)))
+        features, streams = model.points.encode(batch.clips).video, model.project(batch)
+        found.append((features, *(one.video for one in streams if one is not None)))
+    features, first, second, *images = (torch.cat(one).cpu() for one in zip(*found))
+    return _Answers(features, first, second, images[0] if images else None)
 
 
 @torch.no_grad()

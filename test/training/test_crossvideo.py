@@ -212,6 +212,31 @@ def test_without_the_contrast_across_modalities_images_are_not_looked_at(monkeyp
     assert all(one.grad is None for one in alone.image_head.parameters())
 
 
+def test_without_an_image_encoder_the_points_alone_are_learnt_from():
+    encoder = case_named("p4_transformer").build()
+    points_alone = CrossVideoConfig(cross=False)
+    model = CrossVideo(encoder, None, points_alone, ProjectionConfig(channels=8)).train()
+    whole = cross_batch(3)
+    batch = replace(whole, images=None, image_frames=None)
+    loss, figures = model(batch)
+    loss.backward()
+    assert figures.keys() == {"intra_video", "intra_frame", "moment_gap"}
+    with_images = CrossVideo(encoder, TinyImages(), points_alone, ProjectionConfig(channels=8))
+    with_images.point_head.load_state_dict(model.point_head.state_dict())
+    torch.testing.assert_close(with_images.train()(whole)[0], loss)
+    first, second, image = model.eval().project(batch)
+    assert image is None and first.frames.shape == second.frames.shape
+    with pytest.raises(ValueError, match="cross wants an encoder of them"):
+        CrossVideo(encoder, None, CrossVideoConfig())
+    with pytest.raises(ValueError, match="images: wanted are clips that have them"):
+        model_of("p4_transformer")(batch)
+    with pytest.raises(InputError, match="images and the numbers of their frames"):
+        replace(whole, images=None)
+    late = batch.second_frames + FRAMES
+    with pytest.raises(InputError, match="clip 0: the two views have no frame in common"):
+        replace(batch, second_frames=late)
+
+
 def test_an_encoder_that_normalises_over_its_batch_must_see_it_whole():
     with pytest.raises(InputError, match=r"clips_at_once: the point encoder .* over its batch"):
         model_of("im_pstnet", clips_at_once=2)

@@ -193,12 +193,12 @@ def test_the_command_line(root, tmp_path, monkeypatch, capsys):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(document(root)))
     arguments = [
         "pretrain.py", "--config", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "out"),
-        "--set", "epochs=1", "--set", "loss.cross=false",
+        "--set", "epochs=1", "--set", "loss.video=false",
     ]  # fmt: skip
     monkeypatch.setattr("sys.argv", arguments)
     assert pretrain.main() == 0
     assert str(tmp_path / "out" / "tiny_points.safetensors") in capsys.readouterr().out
-    assert not {"cross_video", "cross_frame"} & records(tmp_path / "out")[0].keys()
+    assert not {"cross_video", "intra_video"} & records(tmp_path / "out")[0].keys()
     monkeypatch.setattr("sys.argv", [*arguments, "--set", "loss.temperature=0"])
     assert pretrain.main() == 2
     assert "temperature" in capsys.readouterr().err
@@ -319,6 +319,38 @@ def test_videos_without_images_are_refused(root, tmp_path):
     videos = PreparedVideos(tmp_path / "plain")
     with pytest.raises(InputError, match="p0/0: 6 of 6 frames have no image"):
         training_clip(videos, videos.videos[0], config(root), np.random.default_rng(0))
+
+
+def test_points_alone_want_no_images_and_leave_no_encoder_of_them(
+    root, tmp_path, monkeypatch, capsys
+):
+    made_of = MADE_OF | {"image_size": []}
+    prepare(data_set(8, images=False), tmp_path / "plain", made_of, workers=1)
+    data = {name: one for name, one in document(root)["data"].items() if name != "image_size"}
+    told = document(
+        root, data=data | {"prepared": str(tmp_path / "plain")}, loss={"cross": False}, epochs=1,
+        image_model="",
+    )  # fmt: skip
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(told))
+    results = tmp_path / "results.json"
+    arguments = [
+        "pretrain.py", "--config", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "out"),
+        "--results", str(results),
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", arguments)
+    assert pretrain.main() == 0, capsys.readouterr().err
+    of_points = {name for name in FIGURES if "images" not in name and "retrieval" not in name}
+    document_of_results = json.loads(results.read_text())
+    assert document_of_results["figures"].keys() == of_points
+    assert "retrieval" not in document_of_results["protocol"]
+    assert [one.name for one in (tmp_path / "out").glob("*.safetensors")] == [
+        "tiny_points.safetensors"
+    ]
+    monkeypatch.setattr("sys.argv", [*arguments, "--set", "loss.cross=true"])
+    assert pretrain.main() == 2
+    assert "data.image_size: no images are prepared without it" in capsys.readouterr().err
+    with pytest.raises(InputError, match="image_model: loss.cross wants an image encoder"):
+        config(root, image_model="")
 
 
 def test_training_begins_with_the_encoder_and_not_with_its_classifier(root, trained, capsys):
