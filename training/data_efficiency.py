@@ -68,8 +68,11 @@ def main() -> int:
     parser.add_argument("--shares", nargs="+", type=int, choices=CLIPS_PER_VIDEO,
                         default=_SHARES, metavar="PERCENT",
                         help="of the training videos (default: 10 20 40 80)")  # fmt: skip
+    parser.add_argument("--set-init", action="append", default=[], metavar="NAME=VALUE",
+                        help="replace a value of the recipe where it begins with --init, such as "
+                        "a longer warm-up; from scratch it stays")  # fmt: skip
     arguments = parser.parse_args()
-    overrides = tuple(arguments.overrides)
+    overrides, begun = tuple(arguments.overrides), tuple(arguments.set_init)
     weights = dict(named(text, arguments.seeds) for text in arguments.init)
     beginnings = (SCRATCH, *weights)
     rows = {f"{one}_{share}": (one, share) for share in arguments.shares for one in beginnings}
@@ -77,14 +80,16 @@ def main() -> int:
 
     def run(row: str, seed: int) -> series.Run:
         beginning, percent = rows[row]
-        file = weights.get(beginning)
-        init = None if file is None else Path(file.replace(_SEED, str(seed)))
-        return series.Run(recipe(beginning, percent, seed, overrides), init)
+        if beginning == SCRATCH:
+            return series.Run(recipe(beginning, percent, seed, overrides))
+        init = Path(weights[beginning].replace(_SEED, str(seed)))
+        return series.Run(recipe(beginning, percent, seed, overrides + begun), init)
 
     protocol = (
         f"{RECIPE} with {shown.preprocess.points} points and {shown.epochs} epochs on a share of "
         "the training videos, of each action alike, another for each seed; from scratch, or begun "
         f"with {' and '.join(arguments.init)}"
+        + (f", which have {' and '.join(begun)}" if begun else "")
     )
     series.tell(rows, run, "crossvideo_data_efficiency", shown.data, protocol, arguments)
     return 0

@@ -295,6 +295,12 @@ def test_each_seed_may_begin_with_a_pretraining_of_its_own(tables, tmp_path, cap
         "a_2.safetensors",
     ]
     assert runs["scratch_20", 1].init is None
+    _, runs, protocol = tables(data_efficiency, *asked, "--set-init", "optimiser.warmup_epochs=15")
+    warm_up = {row: run.config.optimiser.warmup_epochs for row, run in runs.items()}
+    assert warm_up == dict.fromkeys([("a_20", 1), ("a_20", 2)], 15) | dict.fromkeys(
+        [("scratch_20", 1), ("scratch_20", 2)], 2
+    )
+    assert protocol.endswith(", which have optimiser.warmup_epochs=15")
     code, _, _ = tables(data_efficiency, *asked, "3")
     assert code == 2 and "a_3.safetensors; training/pretrain.py makes it" in capsys.readouterr().err
 
