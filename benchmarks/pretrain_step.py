@@ -60,7 +60,8 @@ class Stopwatch:
         self._forward = False
         encode: Any = model.points.encode
         model.points.encode = self._timed("points", encode)  # type: ignore[method-assign]
-        model.images.forward = self._timed("images", model.images.forward)  # type: ignore[method-assign]
+        if model.images is not None:
+            model.images.forward = self._timed("images", model.images.forward)  # type: ignore[method-assign]
 
     def _timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """A call that is timed going forward; what is computed again belongs to the way back."""
