@@ -282,6 +282,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "ablation": partial(training_tables.ablation, ROOT / "results"),
     "closer_look": closer_look,
     "data_efficiency": partial(training_tables.data_efficiency, ROOT / "results"),
+    "data_efficiency_otherwise": partial(
+        training_tables.data_efficiency_otherwise, ROOT / "results"
+    ),
     "encoders": encoders,
     "speed": speed,
     "speed_gpu": speed_gpu,
@@ -295,6 +298,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "soak": soak,
     "segmenter_parameters": segmenter_parameters,
     "several_people": several_people,
+    "warm_up": partial(training_tables.warm_up, ROOT / "results"),
     "where_to_look": where_to_look,
 }
 

@@ -32,6 +32,12 @@ _HOLDOUT = {
     "studio_first_20": "on the studio's people, then on their videos",
     "studio_first_no_video_20": "the same, the second without the contrast of videos",
 }
+_WARM_UP = {
+    "scratch": "from scratch, 2 epochs",
+    "warm_up_2": "pre-trained, 2 epochs",
+    "warm_up_15": "15 epochs",
+    "warm_up_30": "30 epochs",
+}
 
 
 def ladder(results: Path) -> str:
@@ -59,25 +65,39 @@ def msr_action3d(results: Path) -> str:
 
 def data_efficiency(results: Path) -> str:
     """CrossVideo's Table V on MSR-Action3D: each share of the labels, from each beginning."""
-    result = _read(results, "crossvideo_data_efficiency")
-    first = result["figures"]
-    alone = _read(results, "crossvideo_data_efficiency_msr_alone")["figures"]
-    columns = (
-        ("scratch", first, "scratch"),
-        ("crossvideo, studio first", first, "crossvideo"),
-        ("crossvideo, MSR alone", alone, "crossvideo"),
-    )
-    heads = [f"{head}{end}" for end in ("", ", segments") for head, _, _ in columns]
+    columns = {
+        f"{row}{head}": ("crossvideo_data_efficiency", row, end)
+        for head, end in (("", ""), (", segments", "_segments"))
+        for row in ("scratch", "crossvideo")
+    }
+    return _by_share(results, columns)
+
+
+def data_efficiency_otherwise(results: Path) -> str:
+    """The same with another warm-up, another pre-training, and fewer epochs; by every window."""
+    stem = "crossvideo_data_efficiency"
+    columns = {
+        "crossvideo, warm-up of 2 epochs": (f"{stem}_warm_up_2", "crossvideo", ""),
+        "crossvideo on MSR alone, likewise": (f"{stem}_msr_alone", "crossvideo", ""),
+        "scratch, 20 epochs": (f"{stem}_20_epochs", "scratch", ""),
+        "crossvideo, 20 epochs": (f"{stem}_20_epochs", "crossvideo", ""),
+    }
+    return _by_share(results, columns)
+
+
+def _by_share(results: Path, columns: Mapping[str, tuple[str, str, str]]) -> str:
+    """Rows by share of the labels. columns: by head, a file's name, a row's, a protocol's end."""
+    tables = {head: _read(results, stem) for head, (stem, _, _) in columns.items()}
+    first = next(iter(tables.values()))
     rows = [
-        f"| labelled videos ({len(result['seeds'])} seeds) | {' | '.join(heads)} |",
-        f"| --- |{' --- |' * len(heads)}",
+        f"| labelled videos ({_count(first['seeds'])}) | {' | '.join(columns)} |",
+        f"| --- |{' --- |' * len(columns)}",
     ]
-    shares = (name.removeprefix("scratch_") for name in first if name.startswith("scratch_"))
+    shares = (name.removeprefix("scratch_") for name in first["figures"])
     for share in filter(str.isdigit, shares):
         cells = [
-            _spread(figures, f"{beginning}_{share}{end}")
-            for end in ("", "_segments")
-            for _, figures, beginning in columns
+            _spread(tables[head]["figures"], f"{row}_{share}{end}")
+            for head, (_, row, end) in columns.items()
         ]
         rows.append(f"| {share} % | {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -101,6 +121,21 @@ def holdout(results: Path) -> str:
     result = _read(results, "crossvideo_holdout")
     head = f"learnt before ({_count(result['seeds'])})"
     return _by_protocol(head, _HOLDOUT, {"": result["figures"]})
+
+
+def warm_up(results: Path) -> str:
+    """How long the learning rate of a fine-tuning rises, on subjects held out, by share."""
+    tables = [_read(results, f"crossvideo_holdout_warm_up_{epochs}") for epochs in (2, 15, 30)]
+    figures = {name: value for table in tables for name, value in table["figures"].items()}
+    columns = {
+        f"{share} %: ": {
+            name.replace(f"_{share}", "", 1): value
+            for name, value in figures.items() if f"_{share}" in name
+        }
+        for share in (20, 40)
+    }  # fmt: skip
+    head = f"warm-up, of 60 epochs ({_count(tables[0]['seeds'])})"
+    return _by_protocol(head, _WARM_UP, columns)
 
 
 def _by_protocol(
