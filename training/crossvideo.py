@@ -179,24 +179,24 @@ class CrossVideo(nn.Module):
         encoder has temporal strides. Raises InputError if a feature is no number, points and images
         have too little time in common, or there are no negatives.
         """
-        (first, second, image), gap = self._aligned(batch, with_images=self.config.cross)
+        (first, second, image), gap = self._aligned(batch)
         terms = crossvideo_loss(first, second, image, self.config)
         figures = {name: term.detach() for name, term in terms.kept.items()}
         return terms.total, figures | {"moment_gap": gap}
 
     def project(self, batch: CrossBatch) -> tuple[Projected, Projected, Projected | None]:
-        """Of the first view, the second, and the images if there are any, aligned in time.
+        """Of the first view, the second, and the images if `cross` wants them, aligned in time.
 
         Frame t of all three is the same moment, or as near as temporal strides let it be; there are
         as many as the stream with the fewest has. A video is the maximum over all its projected
         frames, aligned or not (section III-D). Raises InputError as `forward`.
         """
-        return self._aligned(batch, with_images=self.images is not None)[0]
+        return self._aligned(batch)[0]
 
     def _aligned(
-        self, batch: CrossBatch, *, with_images: bool
+        self, batch: CrossBatch
     ) -> tuple[tuple[Projected, Projected, Projected | None], Tensor]:
-        """As `project`, the images left out if they are not wanted; and the gap as `forward`."""
+        """As `project`; and the gap as `forward`."""
         moments = [self._anchor_frames(batch.frames), self._anchor_frames(batch.second_frames)]
         if batch.image_frames is not None:
             moments.append(batch.image_frames)
@@ -206,9 +206,10 @@ class CrossVideo(nn.Module):
             self._frames(self.points.encode, batch.second),
         ]
         heads = [self.point_head, self.point_head]
-        if with_images:
-            if self.images is None or self.image_head is None or batch.images is None:
-                raise ValueError("images: wanted are clips that have them, and an encoder of them")
+        if self.config.cross:
+            if batch.images is None:
+                raise ValueError("images: wanted are clips that have them")
+            assert self.images is not None and self.image_head is not None  # as it was made
             features.append(self._frames(self.images, batch.images))
             heads.append(self.image_head)
         self._check_features(batch, heads, features)

@@ -39,8 +39,7 @@ def recipe(
         "sampling.clips_per_video": str(CLIPS_PER_VIDEO[percent]),
         "preprocess.points": "512", "epochs": "60",
     }  # fmt: skip
-    told = tuple(f"{key}={value}" for key, value in values.items())
-    return series.recipe(path, told + overrides)
+    return series.recipe(path, values, overrides)
 
 
 def named(text: str, seeds: Sequence[int] = (0,)) -> tuple[str, str]:

@@ -55,8 +55,7 @@ def recipe(name: str, seed: int, overrides: tuple[str, ...] = ()) -> FinetuneCon
         "model": f"config/models/{step.model}.yaml", "seed": str(seed),
         "preprocess.points": "512", "epochs": "60", **step.changes,
     }  # fmt: skip
-    told = tuple(f"{key}={value}" for key, value in values.items())
-    return series.recipe(_RECIPE, told + overrides)
+    return series.recipe(_RECIPE, values, overrides)
 
 
 @command

@@ -174,7 +174,8 @@ def _pretrain(
     run.fit(batches, validate)
     if processes.is_main:
         measured = figures(run.result)
-        for branch in sorted(sizes):  # the points last: with them it is finished
+        # The points last: with them it is finished.
+        for branch in (one for one in kinds if one in sizes):
             card = _card(config, kinds[branch], sizes[branch], parts, measured, init)
             initial_weights.save(products[branch], getattr(run.result, branch), card)
             print(products[branch])
@@ -203,7 +204,9 @@ def check_videos(
     """Raises InputError if there are too few videos, they lack images, or clips do not fit."""
     scoring.video_step(videos, config.clip)
     check_negatives(parts["train"], config)
-    for video in [part[0] for part in parts.values() if part and config.loss.cross]:
+    if not config.loss.cross:
+        return
+    for video in [part[0] for part in parts.values() if part]:
         if videos.frame(video, 0).image is None:
             raise InputError(
                 f"{config.data.prepared}: {video.name} has no images: name another folder in "

@@ -8,7 +8,7 @@ import json
 import multiprocessing
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,12 +51,13 @@ class Run:
     pretraining: PretrainConfig | None = None
 
 
-def recipe(path: str, overrides: tuple[str, ...]) -> FinetuneConfig:
-    """A recipe with some of its values replaced.
+def recipe(path: str, values: Mapping[str, str], overrides: tuple[str, ...] = ()) -> FinetuneConfig:
+    """A recipe with a row's `values` instead of its own, and `overrides` (NAME=VALUE) after them.
 
     Raises InputError on a bad override, and on one that learns no action of a clip.
     """
-    config = load_yaml(FinetuneConfig, path, overrides)
+    told = tuple(f"{name}={value}" for name, value in values.items())
+    config = load_yaml(FinetuneConfig, path, told + overrides)
     if config.task != "action_recognition":
         raise InputError(f"{path}: task {config.task}; what is compared is action_recognition")
     return config

@@ -343,6 +343,7 @@ def test_points_alone_want_no_images_and_leave_no_encoder_of_them(
     document_of_results = json.loads(results.read_text())
     assert document_of_results["figures"].keys() == of_points
     assert "retrieval" not in document_of_results["protocol"]
+    assert not {"cross_video", "cross_frame"} & records(tmp_path / "out")[0].keys()
     assert [one.name for one in (tmp_path / "out").glob("*.safetensors")] == [
         "tiny_points.safetensors"
     ]
