@@ -32,6 +32,9 @@ class DataConfig:
     holdout: tuple[str, ...] = param(
         (), "groups (subjects) of the training split that are kept for choosing, not trained on"
     )
+    train_groups: tuple[str, ...] = param(
+        (), "groups of the training split that are trained on; (): all that are not held out"
+    )
     train_share: float = param(
         1.0, "share of the training videos that is trained on, of each action as nearly as can be; "
         "a smaller share is part of a larger one of the same seed",

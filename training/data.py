@@ -73,9 +73,9 @@ def remarks(data_set: DataSet) -> list[str]:
 def split(videos: PreparedVideos, config: DataConfig) -> dict[str, list[Video]]:
     """By part: train, holdout (of the training split, not trained on) and test.
 
-    Held out is what the data set's protocol holds out, and the groups in `holdout`; of the rest
-    `train_share` is trained on. Raises InputError if there is no such group, or nothing is left to
-    train on.
+    Held out is what the data set's protocol holds out, and the groups in `holdout`. Of the rest, or
+    of those of it in `train_groups`, `train_share` is trained on. Raises InputError if there is no
+    such group, if one is named as both, or if nothing is left to train on.
     """
     parts: dict[str, list[Video]] = {"train": [], "holdout": [], "test": []}
     for video in videos.videos:
@@ -85,15 +85,19 @@ def split(videos: PreparedVideos, config: DataConfig) -> dict[str, list[Video]]:
         if part:
             parts[part].append(video)
     groups = {video.group for part in ("train", "holdout") for video in parts[part]}
-    unknown = set(config.holdout) - groups
-    if unknown:
-        raise InputError(
-            f"data.holdout: {', '.join(sorted(unknown))} not in the training split, "
-            f"which has {', '.join(sorted(groups))}"
-        )
+    for name, named in (("holdout", config.holdout), ("train_groups", config.train_groups)):
+        if unknown := set(named) - groups:
+            raise InputError(
+                f"data.{name}: {', '.join(sorted(unknown))} not in the training split, "
+                f"which has {', '.join(sorted(groups))}"
+            )
+    if both := set(config.holdout) & set(config.train_groups):
+        raise InputError(f"data.train_groups: {', '.join(sorted(both))} is in data.holdout, too")
     if config.holdout and not parts["train"]:
         raise InputError("data.holdout: it names every group, which leaves none to train on")
-    parts["train"] = share_of(parts["train"], config.train_share, config.share_seed)
+    chosen = config.train_groups or groups
+    trained_on = [video for video in parts["train"] if video.group in chosen]
+    parts["train"] = share_of(trained_on, config.train_share, config.share_seed)
     return parts
 
 

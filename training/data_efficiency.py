@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fourd_perception.errors import InputError, command
+from fourd_perception.tools.arguments import counting
 from training import series
-from training.config import FinetuneConfig
+from training.config import DataConfig, FinetuneConfig
+from training.data import open_videos, split
 
 RECIPE = "config/training/msr_action3d_pptr.yaml"
 CLIPS_PER_VIDEO = {4: 8, 10: 4, 20: 2, 40: 1, 80: 1}
@@ -56,6 +59,22 @@ def named(text: str, seeds: Sequence[int] = (0,)) -> tuple[str, str]:
     return name, file
 
 
+def labelled_groups(count: int, seeds: Sequence[int], data: DataConfig) -> dict[int, list[str]]:
+    """So many groups (people) of the training videos for each seed, whose labels it may have.
+
+    In their order, from the seed's own on, so that as many seeds as groups have each as often.
+    Raises InputError if there are not so many.
+    """
+    whole = split(open_videos(data), replace(data, train_share=1.0))
+    groups = sorted({video.group for video in whole["train"]})
+    if count > len(groups):
+        raise InputError(f"--groups {count}: there are {len(groups)}: {', '.join(groups)}")
+    return {
+        seed: sorted(groups[(seed + place) % len(groups)] for place in range(count))
+        for seed in seeds
+    }
+
+
 @command
 def main() -> int:
     """The command line."""
@@ -70,23 +89,33 @@ def main() -> int:
     parser.add_argument("--set-init", action="append", default=[], metavar="NAME=VALUE",
                         help="replace a value of the recipe where it begins with --init, such as "
                         "a longer warm-up; from scratch it stays")  # fmt: skip
+    parser.add_argument("--groups", type=counting, metavar="COUNT",
+                        help="the share is of so many groups' (people's) videos, of others for "
+                        "each seed (default: of all)")  # fmt: skip
     arguments = parser.parse_args()
     overrides, begun = tuple(arguments.overrides), tuple(arguments.set_init)
     weights = dict(named(text, arguments.seeds) for text in arguments.init)
     beginnings = (SCRATCH, *weights)
     rows = {f"{one}_{share}": (one, share) for share in arguments.shares for one in beginnings}
     shown = recipe(SCRATCH, arguments.shares[0], 0, overrides)
+    only: dict[int, tuple[str, ...]] = {}
+    whose = "the training videos"
+    if arguments.groups:
+        for seed, groups in labelled_groups(arguments.groups, arguments.seeds, shown.data).items():
+            only[seed] = (f"data.train_groups=[{', '.join(groups)}]",)
+        whose += f" of {arguments.groups} of their groups, other groups for each seed"
 
     def run(row: str, seed: int) -> series.Run:
         beginning, percent = rows[row]
+        told = overrides + only.get(seed, ())
         if beginning == SCRATCH:
-            return series.Run(recipe(beginning, percent, seed, overrides))
+            return series.Run(recipe(beginning, percent, seed, told))
         init = Path(weights[beginning].replace(_SEED, str(seed)))
-        return series.Run(recipe(beginning, percent, seed, overrides + begun), init)
+        return series.Run(recipe(beginning, percent, seed, told + begun), init)
 
     protocol = (
         f"{RECIPE} with {shown.preprocess.points} points and {shown.epochs} epochs on a share of "
-        "the training videos, of each action alike, another for each seed; from scratch, or begun "
+        f"{whose}, of each action alike, another for each seed; from scratch, or begun "
         f"with {' and '.join(arguments.init)}"
         + (f", which have {' and '.join(begun)}" if begun else "")
     )

@@ -280,6 +280,30 @@ def test_somebody_must_be_left_to_train_on(root):
         data.split(PreparedVideos(root / "prepared"), run.data)
 
 
+def test_the_groups_that_are_named_are_trained_on_and_no_others(root):
+    videos = PreparedVideos(root / "prepared")
+    whole = data.split(videos, config(root).data)
+    some = data.split(videos, config(root, data=data_of(root, train_groups=["p3", "p5"])).data)
+    assert {video.group for video in some["train"]} == {"p3", "p5"}
+    assert set(some["train"]) < set(whole["train"])
+    assert {part: some[part] == whole[part] for part in whole} == {
+        "train": False, "holdout": True, "test": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("groups", "says"),
+    [
+        (["p3", "p10"], "data.train_groups: p10 not in the training split, which has p0, p1,"),
+        (["p0", "p3"], "data.train_groups: p0 is in data.holdout, too"),
+    ],
+)
+def test_groups_that_cannot_be_trained_on_are_named(root, groups, says):
+    run = config(root, data=data_of(root, train_groups=groups))
+    with pytest.raises(InputError, match=says):
+        data.split(PreparedVideos(root / "prepared"), run.data)
+
+
 def test_the_command_line_measures_draws_and_records(root, tmp_path, monkeypatch, capsys):
     made = finetune.finetune(config(root, epochs=1), tmp_path / "run")
     document = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())

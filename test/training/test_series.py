@@ -305,6 +305,24 @@ def test_each_seed_may_begin_with_a_pretraining_of_its_own(tables, tmp_path, cap
     assert code == 2 and "a_3.safetensors; training/pretrain.py makes it" in capsys.readouterr().err
 
 
+def test_each_seed_has_the_labels_of_other_people(tables, root, tmp_path, capsys):  # noqa: F811
+    (tmp_path / "a.safetensors").touch()
+    asked = (
+        "--init", f"a={tmp_path}/a.safetensors", "--shares", "40", "--seeds", "0", "1", "8",
+        "--set", f"data.prepared={root}/prepared", "--set", "data.holdout=[p0]",
+    )  # fmt: skip
+    code, runs, protocol = tables(data_efficiency, *asked, "--groups", "2")
+    assert code == 0 and "videos of 2 of their groups, other groups for each seed" in protocol
+    for row in ("scratch_40", "a_40"):
+        named = [runs[row, seed].config.data.train_groups for seed in (0, 1, 8)]
+        assert named == [("p1", "p2"), ("p2", "p3"), ("p1", "p9")]  # of p1 to p9
+    _, runs, protocol = tables(data_efficiency, *asked)
+    assert not any(run.config.data.train_groups for run in runs.values())
+    assert "groups" not in protocol
+    code, _, _ = tables(data_efficiency, *asked, "--groups", "10")
+    assert code == 2 and "--groups 10: there are 9: p1, p2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
