@@ -290,6 +290,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed_gpu": speed_gpu,
     "figures": figures,
     "holdout": partial(training_tables.holdout, ROOT / "results"),
+    "labelled_people": partial(training_tables.labelled_people, ROOT / "results"),
     "ladder": partial(training_tables.ladder, ROOT / "results"),
     "launch_arguments": launch_arguments,
     "models": models,

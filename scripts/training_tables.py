@@ -38,6 +38,8 @@ _WARM_UP = {
     "warm_up_15": "15 epochs",
     "warm_up_30": "30 epochs",
 }
+_PEOPLE = {1: 80, 2: 40, 4: 20}
+"""The percent of their videos that have labels, by their number: about as many videos each."""
 
 
 def ladder(results: Path) -> str:
@@ -83,6 +85,26 @@ def data_efficiency_otherwise(results: Path) -> str:
         "crossvideo, 20 epochs": (f"{stem}_20_epochs", "crossvideo", ""),
     }
     return _by_share(results, columns)
+
+
+def labelled_people(results: Path) -> str:
+    """As many labelled videos of few people, and of more: from scratch, and pre-trained."""
+    tables = {people: _read(results, f"crossvideo_people_{people}") for people in _PEOPLE}
+    beginnings = ("scratch", "crossvideo")
+    heads = [f"{one}{end}" for end in ("", ", segments") for one in beginnings]
+    rows = [
+        f"| labelled ({_count(tables[1]['seeds'])}) | {' | '.join(heads)} |",
+        f"| --- |{' --- |' * len(heads)}",
+    ]
+    for people, share in _PEOPLE.items():
+        cells = [
+            _spread(tables[people]["figures"], f"{one}_{share}{end}")
+            for end in ("", "_segments")
+            for one in beginnings
+        ]
+        whom = f"{people} {'person' if people == 1 else 'people'}, {share} % of the videos"
+        rows.append(f"| {whom} | {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def _by_share(results: Path, columns: Mapping[str, tuple[str, str, str]]) -> str:
