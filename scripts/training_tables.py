@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,12 @@ _WARM_UP = {
     "warm_up_15": "15 epochs",
     "warm_up_30": "30 epochs",
 }
+_BEGINNINGS = {
+    f"{row}{head}": (row, end)
+    for head, end in (("", ""), (", segments", "_segments"))
+    for row in ("scratch", "crossvideo")
+}
+"""By the head of a column, what its runs began with, and how they were measured."""
 _PEOPLE = {1: 80, 2: 40, 4: 20}
 """The percent of their videos that have labels, by their number: about as many videos each."""
 
@@ -51,28 +57,22 @@ def ladder(results: Path) -> str:
 
 def msr_action3d(results: Path) -> str:
     """The recipes of the shipped models of MSR-Action3D, over several seeds."""
-    rows = ["| recipe | parameters | every window | segments |", "| --- | --- | --- | --- |"]
+    rows = {}
     for stem, end in (("msr_action3d_im_pstnet", ""), ("msr_action3d_pptr", "_pptr")):
         result = _read(results, stem)
         found, recipe = result["figures"], "msr_action3d" + end
-        cells = [
-            f"[`{recipe}.yaml`](config/training/{recipe}.yaml), {len(result['seeds'])} seeds",
-            f"{found[f'parameters_millions{end}']:.2f} M",
+        told = f"[`{recipe}.yaml`](config/training/{recipe}.yaml), {len(result['seeds'])} seeds"
+        rows[told] = [f"{found[f'parameters_millions{end}']:.2f} M"] + [
+            _spread(found, f"video_accuracy_{protocol}{end}")
+            for protocol in ("windows", "segments")
         ]
-        for protocol in ("windows", "segments"):
-            cells.append(_spread(found, f"video_accuracy_{protocol}{end}"))
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+    return _table("recipe", ("parameters", "every window", "segments"), rows)
 
 
 def data_efficiency(results: Path) -> str:
     """CrossVideo's Table V on MSR-Action3D: each share of the labels, from each beginning."""
-    columns = {
-        f"{row}{head}": ("crossvideo_data_efficiency", row, end)
-        for head, end in (("", ""), (", segments", "_segments"))
-        for row in ("scratch", "crossvideo")
-    }
-    return _by_share(results, columns)
+    stem = "crossvideo_data_efficiency"
+    return _by_share(results, {head: (stem, *row) for head, row in _BEGINNINGS.items()})
 
 
 def data_efficiency_otherwise(results: Path) -> str:
@@ -90,39 +90,29 @@ def data_efficiency_otherwise(results: Path) -> str:
 def labelled_people(results: Path) -> str:
     """As many labelled videos of few people, and of more: from scratch, and pre-trained."""
     tables = {people: _read(results, f"crossvideo_people_{people}") for people in _PEOPLE}
-    beginnings = ("scratch", "crossvideo")
-    heads = [f"{one}{end}" for end in ("", ", segments") for one in beginnings]
-    rows = [
-        f"| labelled ({_count(tables[1]['seeds'])}) | {' | '.join(heads)} |",
-        f"| --- |{' --- |' * len(heads)}",
-    ]
-    for people, share in _PEOPLE.items():
-        cells = [
-            _spread(tables[people]["figures"], f"{one}_{share}{end}")
-            for end in ("", "_segments")
-            for one in beginnings
+    rows = {
+        f"{people} {'person' if people == 1 else 'people'}, {share} % of the videos": [
+            _spread(tables[people]["figures"], f"{row}_{share}{end}")
+            for row, end in _BEGINNINGS.values()
         ]
-        whom = f"{people} {'person' if people == 1 else 'people'}, {share} % of the videos"
-        rows.append(f"| {whom} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+        for people, share in _PEOPLE.items()
+    }
+    return _table(f"labelled ({_count(tables[1]['seeds'])})", _BEGINNINGS, rows)
 
 
 def _by_share(results: Path, columns: Mapping[str, tuple[str, str, str]]) -> str:
     """Rows by share of the labels. columns: by head, a file's name, a row's, a protocol's end."""
     tables = {head: _read(results, stem) for head, (stem, _, _) in columns.items()}
     first = next(iter(tables.values()))
-    rows = [
-        f"| labelled videos ({_count(first['seeds'])}) | {' | '.join(columns)} |",
-        f"| --- |{' --- |' * len(columns)}",
-    ]
     shares = (name.removeprefix("scratch_") for name in first["figures"])
-    for share in filter(str.isdigit, shares):
-        cells = [
+    rows = {
+        f"{share} %": [
             _spread(tables[head]["figures"], f"{row}_{share}{end}")
             for head, (_, row, end) in columns.items()
         ]
-        rows.append(f"| {share} % | {' | '.join(cells)} |")
-    return "\n".join(rows)
+        for share in filter(str.isdigit, shares)
+    }
+    return _table(f"labelled videos ({_count(first['seeds'])})", columns, rows)
 
 
 def ablation(results: Path) -> str:
@@ -169,18 +159,22 @@ def _by_protocol(
     does not have is left empty there.
     """
     heads = [f"{begin}{end}" for begin in columns for end in ("every window", "segments")]
-    rows = [
-        f"| {head} | {' | '.join(heads)} |",
-        "| --- |" + " --- |" * len(heads),
-    ]
-    for name, text in texts.items():
-        cells = [
+    rows = {
+        text: [
             _spread(figures, name + end) if name in figures else ""
             for figures in columns.values()
             for end in ("", "_segments")
         ]
-        rows.append(f"| {text} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+        for name, text in texts.items()
+    }
+    return _table(head, heads, rows)
+
+
+def _table(head: str, heads: Collection[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """Markdown. head: of the first column, which has the rows' names; heads: of the others."""
+    lines = [[head, *heads], ["---"] * (1 + len(heads))]
+    lines += [[name, *cells] for name, cells in rows.items()]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _read(results: Path, stem: str) -> dict[str, Any]:
