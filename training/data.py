@@ -97,6 +97,10 @@ def split(videos: PreparedVideos, config: DataConfig) -> dict[str, list[Video]]:
         raise InputError("data.holdout: it names every group, which leaves none to train on")
     chosen = config.train_groups or groups
     trained_on = [video for video in parts["train"] if video.group in chosen]
+    if config.train_groups and not trained_on:
+        raise InputError(
+            "data.train_groups: the protocol holds them out, which leaves none to train on"
+        )
     parts["train"] = share_of(trained_on, config.train_share, config.share_seed)
     return parts
 

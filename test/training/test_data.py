@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data import share_of
+from fourd_perception.errors import InputError
+from training.config import DataConfig
+from training.data import share_of, split
 from training.datasets.prepared import Video
 
 
@@ -52,3 +57,12 @@ def test_a_smaller_share_is_part_of_a_larger_one(labels, one, other, seed):
 def test_another_seed_is_another_draw():
     videos = videos_of([0] * 50)
     assert share_of(videos, 0.5, 0) == share_of(videos, 0.5, 0) != share_of(videos, 0.5, 1)
+
+
+def test_groups_that_the_protocol_holds_out_leave_none_to_train_on():
+    kept = [replace(video, group="s02", split="holdout") for video in videos_of([0, 1])]
+    videos = SimpleNamespace(videos=videos_of([0, 1]) + kept)
+    config = DataConfig(dataset="msr_action3d", prepared="unused", train_groups=("s01", "s02"))
+    assert {video.group for video in split(videos, config)["train"]} == {"s01"}
+    with pytest.raises(InputError, match="data.train_groups: the protocol holds them out"):
+        split(videos, replace(config, train_groups=("s02",)))
